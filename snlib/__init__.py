@@ -1,0 +1,1 @@
+"""Tools of the workbook on *Generalizable Adversarial Training via Spectral Normalization*."""

@@ -1,0 +1,56 @@
+"""Plain errors: one line that names the argument, its value, what is allowed and what to do."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """A mistake that the reader can mend; the command line prints it without a traceback."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise `UserError(message)` unless `condition` holds."""
+    if not condition:
+        raise UserError(message)
+
+
+def one_of(name: str, value: object, allowed: Iterable[object]) -> object:
+    """Return `value` if it is in `allowed`.
+
+    Raises:
+        UserError: naming the argument, the value, the nearest allowed one and all of them.
+    """
+    choices = list(allowed)
+    if value in choices:
+        return value
+    near = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise UserError(
+        f"{name} is {value!r}; allowed are {', '.join(str(choice) for choice in choices)}.{hint}"
+    )
+
+
+def positive(name: str, value: float, *, zero: bool = False, infinite: bool = False) -> float:
+    """Return `value` as a float if it is a positive number.
+
+    Args:
+        name: the argument, as the caller knows it.
+        value: the number to check; NaN is never allowed.
+        zero: whether 0 is allowed.
+        infinite: whether +inf is allowed.
+
+    Raises:
+        UserError: naming the argument, the value and what is allowed.
+    """
+    allowed = ("a number >= 0" if zero else "a number > 0") + (" or inf" if infinite else "")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise UserError(f"{name} is {value!r}; it must be {allowed}.") from None
+    enough = number >= 0 if zero else number > 0
+    if not enough or (math.isinf(number) and not infinite):
+        raise UserError(f"{name} is {value!r}; it must be {allowed}.")
+    return number
