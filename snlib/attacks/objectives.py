@@ -1,0 +1,141 @@
+"""What an attack ascends, as its slope with respect to the logits, and the labels it uses.
+
+Every objective here has a closed-form gradient in the logits, so that one vector-Jacobian product
+of the net is all that a step costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from snlib.attacks.state import Net
+from snlib.errors import UserError, one_of, require
+
+LOSSES = ("cross_entropy", "log_odds")
+LABELS = ("true", "predicted")
+PRECISIONS = (None, "bfloat16")
+
+Slope = Callable[[Tensor], Tensor]
+
+
+def softmax(logits: Tensor) -> Tensor:
+    """Class probabilities in at least float32."""
+    return logits.softmax(1, dtype=torch.promote_types(logits.dtype, torch.float32))
+
+
+def slope_of(loss: str, labels: Tensor, *, targeted: bool = False) -> Slope:
+    """Gradient of the loss with respect to the logits (N, K), to be ascended.
+
+    "cross_entropy": softmax(z) - e_y. In float32 it rounds to 0 once the margin passes about 17
+    (true entry) and 103 (all entries); that is the authors' attack and its weakness.
+    "log_odds": m = logsumexp_{j != y} z_j - z_y, slope softmax(z without y) - e_y. Since the
+    cross-entropy is softplus(m), the input gradients of both point the same way, and this one
+    never saturates.
+
+    Args:
+        loss: "cross_entropy" or "log_odds".
+        labels: (N,) classes to leave, or to reach if `targeted`.
+        targeted: descend instead of ascend.
+    """
+    hot = None
+
+    def slope(logits: Tensor) -> Tensor:
+        nonlocal hot
+        if hot is None:  # K is known only now; the one-hot rows serve every later step
+            hot = one_hot(labels, logits.shape[1]).to(torch.float32)
+        if loss == "log_odds":
+            logits = logits.masked_fill(hot.bool(), -torch.inf)
+        return softmax(logits).sub_(hot)
+
+    return (lambda logits: slope(logits).neg_()) if targeted else slope
+
+
+def divergence_slope(clean: Tensor) -> Slope:
+    """Slope of KL(softmax(clean) || softmax(z)) in z: softmax(z) - softmax(clean)."""
+    target = softmax(clean)
+    return lambda logits: softmax(logits).sub_(target)
+
+
+def forward(net: Net, precision: str | None, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """The net, under bfloat16 autocast if asked."""
+    if precision is None:
+        return net
+
+    def run(z: Tensor) -> Tensor:
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            return net(z)
+
+    return run
+
+
+def input_gradient(
+    run: Callable[[Tensor], Tensor], slope: Slope, inspect: Callable[[Tensor], None] | None = None
+) -> Callable[[Tensor], Tensor]:
+    """The function z -> gradient of the objective with respect to z; z must be a fresh tensor.
+
+    Args:
+        run: the net's forward pass.
+        slope: gradient of the objective with respect to the logits.
+        inspect: called once, with the first logits, to refuse what cannot be attacked.
+    """
+
+    def gradient(z: Tensor) -> Tensor:
+        nonlocal inspect
+        logits = run(z.requires_grad_())
+        if inspect is not None:
+            inspect(logits.detach())
+            inspect = None
+        if not logits.requires_grad:
+            raise UserError(
+                "net's output does not depend on x by any gradient path; remove the detach, "
+                "no_grad or argmax in its forward, or attack it without gradients (audit does)."
+            )
+        return torch.autograd.grad(logits, z, slope(logits.detach()).to(logits.dtype))[0]
+
+    return gradient
+
+
+def check_logits(logits: Tensor, x: Tensor, y: Tensor | None = None) -> None:
+    """Refuse outputs that are not finite (N, K) logits with K >= 2, and y (N,) outside them."""
+    require(
+        isinstance(logits, Tensor) and logits.ndim == 2 and len(logits) == len(x)
+        and logits.shape[1] >= 2,
+        f"net gives {tuple(getattr(logits, 'shape', ()))} for x of {tuple(x.shape)}; it must give "
+        "(N, K) logits, one row per sample and K >= 2 classes.",
+    )
+    require(
+        bool(logits.isfinite().all()),
+        "net gives logits that are not finite for a finite x; look for NaN or inf in its weights.",
+    )
+    if y is not None and y.numel():
+        low, high = (int(value) for value in torch.aminmax(y))
+        require(
+            low >= 0 and high < logits.shape[1],
+            f"y has labels from {low} to {high}; the net has {logits.shape[1]} logits, so labels "
+            f"must be 0 to {logits.shape[1] - 1}.",
+        )
+
+
+def check_inputs(x: Tensor, y: Tensor | None, labels: str, *, targeted: bool = False) -> None:
+    """Refuse inputs and labels that an attack cannot use, naming what is wrong."""
+    one_of("labels", labels, LABELS)
+    require(isinstance(x, Tensor), f"x is a {type(x).__name__}; it must be a torch tensor.")
+    require(
+        x.is_floating_point(),
+        f"x has dtype {x.dtype}; an attack needs floating point, e.g. x.float() / 255.",
+    )
+    require(x.ndim >= 2, f"x has shape {tuple(x.shape)}; it must be (N, ...), one row per sample.")
+    require(bool(x.isfinite().all()), "x holds NaN or inf; an attack needs finite inputs.")
+    if labels == "predicted":
+        require(not targeted, "labels is 'predicted' with targeted=True; give the targets as y "
+                "with labels='true'.")
+        return
+    require(isinstance(y, Tensor), f"y is {y!r}; give (N,) labels, or use labels='predicted'.")
+    require(
+        y.dtype == torch.int64 and y.shape == (len(x),),
+        f"y is {tuple(y.shape)} of {y.dtype}; it must be ({len(x)},) of torch.int64 (y.long()).",
+    )

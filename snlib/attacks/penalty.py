@@ -1,0 +1,88 @@
+"""WRM: ascent against a quadratic penalty instead of inside a ball."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from snlib.attacks.objectives import (
+    PRECISIONS,
+    check_inputs,
+    check_logits,
+    forward,
+    input_gradient,
+    slope_of,
+)
+from snlib.attacks.path import Info, attacking, radius, whole
+from snlib.attacks.state import Net
+from snlib.errors import one_of, positive, require
+
+
+def wrm(
+    net: Net,
+    x: Tensor,
+    y: Tensor | None,
+    *,
+    eps: float | Tensor | None = None,
+    wrm_gamma: float | None = None,
+    steps: int = 15,
+    labels: str = "true",
+    precision: str | None = None,
+    return_info: bool = False,
+    check: bool = True,
+) -> Tensor | tuple[Tensor, Info]:
+    """Wasserstein risk attack: ascend loss(x') - wrm_gamma ||x' - x||^2 (cross-entropy).
+
+    1 + `steps` gradients: x_0 = x + eps grad loss(x), then for t = 0 .. steps - 1
+    x_{t+1} = x_t + (t + 2)^{-1/2} [ eps grad loss(x_t) - (x_t - x) ]. There is no ball: the
+    penalty alone limits the perturbation.
+
+    Source: Sinha et al. 2018 (`attacks_tf.wrm`) and `adversarial.wrm` of the paper's code.
+
+    Args:
+        eps: step of the ascent in units of x^2 per nat, eps = 1 / (2 wrm_gamma); a number or (N,).
+        wrm_gamma: the penalty, in nats per unit of x squared. Exactly one of the two.
+        net, x, y, labels, precision, return_info, check: as for `pgm`.
+
+    Returns:
+        x_adv as x, detached; or (x_adv, Info).
+
+    Raises:
+        UserError: if none or both of eps and wrm_gamma are given, or as `pgm`.
+    """
+    require(
+        (eps is None) != (wrm_gamma is None),
+        f"eps is {eps} and wrm_gamma is {wrm_gamma}; give exactly one, eps = 1 / (2 wrm_gamma).",
+    )
+    one_of("precision", precision, PRECISIONS)
+    whole("steps", steps, zero=True)
+    eps = 1.0 / (2.0 * positive("wrm_gamma", wrm_gamma)) if eps is None else eps
+    if check:
+        check_inputs(x, y, labels)
+    x = x.detach()
+    with attacking(net, x):
+        x = x.clone() if x.is_inference() else x
+        strength = radius("eps", eps, x)
+        if isinstance(strength, Tensor):
+            strength = strength.to(x.dtype)
+        run = forward(net, precision, x.device)
+        if labels == "predicted":
+            with torch.no_grad():
+                clean = run(x)
+            if check:
+                check_logits(clean, x)
+            y = clean.argmax(1)
+        inspect = (lambda logits: check_logits(logits, x, y)) if check else None
+        gradient = input_gradient(run, slope_of("cross_entropy", y), inspect)
+        zeros = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        delta = torch.zeros_like(x)
+        for t in range(-1, steps):
+            slope = gradient(x + delta)
+            if return_info:
+                zeros += (slope == 0).flatten(1).all(1)
+            slope.mul_(strength).sub_(delta)
+            delta.add_(slope, alpha=1.0 if t < 0 else 1.0 / math.sqrt(t + 2.0))
+        x_adv = x + delta
+    return (x_adv, Info(zeros, len(x) * (steps + 1))) if return_info else x_adv

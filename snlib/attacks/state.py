@@ -1,0 +1,73 @@
+"""Leave a net exactly as it was found: modes, frozen parameters, buffers, random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+Net = nn.Module | Callable[[Tensor], Tensor]
+
+
+@contextmanager
+def untouched(net: Net, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Run a block with `net` in evaluation mode and its parameters frozen, then restore all of it.
+
+    Inside, every module is in evaluation mode (dropout off, batch norm with its running
+    statistics) and no parameter requires a gradient: a backward pass then costs only what the
+    gradient with respect to the input costs. Afterwards, also after an exception, the mode of
+    every single module, `requires_grad` of every parameter, every buffer and torch's random
+    state (CPU and `device`) are bit for bit what they were. A `.grad` is never read or written.
+
+    Args:
+        net: a module, or a plain function from (N, ...) to (N, K), which has no state to keep.
+        device: where the inputs live; its random state is kept beside the CPU's.
+    """
+    device = torch.device(device)
+    module = net if isinstance(net, nn.Module) else None
+    modes = [(part, part.training) for part in module.modules()] if module is not None else []
+    free = [p for p in module.parameters() if p.requires_grad and p.is_leaf] if module else []
+    buffers = _buffers(module)
+    random = torch.get_rng_state()
+    device_random = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    try:
+        for part, training in modes:
+            if training:
+                part.training = False
+        for parameter in free:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for part, training in modes:
+            if part.training != training:
+                part.training = training
+        for parameter in free:
+            parameter.requires_grad_(True)
+        _restore(buffers)
+        torch.set_rng_state(random)
+        if device_random is not None:
+            torch.cuda.set_rng_state(device_random, device)
+
+
+def _buffers(module: nn.Module | None) -> list[tuple[nn.Module, str, Tensor, int, Tensor]]:
+    """Every buffer with its owner, its name, its version counter and a copy of its values."""
+    if module is None:
+        return []
+    return [
+        (part, name, buffer, buffer._version, buffer.detach().clone())
+        for part in module.modules()
+        for name, buffer in part._buffers.items()
+        if buffer is not None
+    ]
+
+
+def _restore(buffers: list[tuple[nn.Module, str, Tensor, int, Tensor]]) -> None:
+    """Undo every change of a buffer; the version counter tells which ones were written to."""
+    with torch.no_grad():
+        for part, name, buffer, version, values in buffers:
+            if part._buffers.get(name) is not buffer:
+                part._buffers[name] = buffer
+            if buffer._version != version:
+                buffer.copy_(values)
