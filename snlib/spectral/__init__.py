@@ -1,0 +1,27 @@
+"""Operator norms of linear and convolutional layers, their certificates, and the budget beta."""
+
+from snlib.spectral.budget import (
+    constrain,
+    constrained_layers,
+    frozen,
+    project,
+    refresh,
+    release,
+)
+from snlib.spectral.certificates import Interval, operator_norm
+from snlib.spectral.operators import dense_matrix, layers
+from snlib.spectral.report import spectrum
+
+__all__ = [
+    "Interval",
+    "constrain",
+    "constrained_layers",
+    "dense_matrix",
+    "frozen",
+    "layers",
+    "operator_norm",
+    "project",
+    "refresh",
+    "release",
+    "spectrum",
+]

@@ -1,0 +1,70 @@
+"""Tables about a network's layers: norms as intervals, and by how much a budget is overshot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+from torch import nn
+
+from snlib.spectral.budget import Budget
+from snlib.spectral.certificates import operator_norm
+from snlib.spectral.operators import ReshapedKernel, dense_matrix, layers
+
+
+def budget_of(layer: nn.Module) -> float:
+    """beta of a layer under a budget, inf of any other."""
+    for parametrization in getattr(layer, "parametrizations", {}).get("weight", ()):
+        if isinstance(parametrization, Budget):
+            return parametrization.beta
+    return math.inf
+
+
+@torch.no_grad()
+def spectrum(
+    net: nn.Module,
+    in_shape: Sequence[int],
+    *,
+    certificate: str = "auto",
+    tolerance: float = 1e-2,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """One row a layer, of its effective weight.
+
+    Args:
+        net: a network that takes (N, *in_shape).
+        in_shape: the shape of one input, without the batch.
+        certificate: see `operator_norm`.
+        tolerance: see `operator_norm`.
+        seed: see `operator_norm`.
+
+    Returns:
+        Columns layer, lower, upper, method (the interval of the operator norm), reshaped (norm of
+        the kernel as a matrix), frobenius (of the operator, not of the kernel), stable_rank
+        (frobenius^2 / lower^2, at least the true one), beta (inf where there is no budget).
+    """
+    rows = []
+    for name, layer, shape in layers(net, in_shape):
+        interval = operator_norm(
+            layer, shape, certificate=certificate, tolerance=tolerance, seed=seed
+        )
+        weight = layer.weight.detach().double()
+        kernel = ReshapedKernel(layer, shape)
+        frobenius = float(
+            weight.norm() if isinstance(layer, nn.Linear) else dense_matrix(layer, shape).norm()
+        )
+        rows.append(
+            {
+                "layer": name,
+                "lower": interval.lower,
+                "upper": interval.upper,
+                "method": interval.method,
+                "reshaped": float(torch.linalg.matrix_norm(kernel.matrix(weight), 2)),
+                "frobenius": frobenius,
+                "stable_rank": (frobenius / interval.lower) ** 2 if interval.lower else math.nan,
+                "beta": budget_of(layer),
+            }
+        )
+    return pd.DataFrame(rows)
