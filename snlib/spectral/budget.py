@@ -115,12 +115,20 @@ class Budget(nn.Module):
         return f"beta={self.beta}, method={self.method}"
 
 
+def budget_of(layer: nn.Module) -> Budget | None:
+    """The budget on a layer's weight, None where there is none."""
+    parametrizations = layer._modules.get("parametrizations")
+    if parametrizations is None or "weight" not in parametrizations._modules:
+        return None
+    budget = parametrizations._modules["weight"][0]
+    return budget if isinstance(budget, Budget) else None
+
+
 def _budgets(net: nn.Module) -> Iterator[tuple[nn.Module, Budget]]:
     for module in net.modules():
-        if "parametrizations" in module._modules and "weight" in module.parametrizations:
-            budget = module.parametrizations["weight"][0]
-            if isinstance(budget, Budget):
-                yield module, budget
+        budget = budget_of(module)
+        if budget is not None:
+            yield module, budget
 
 
 def constrain(

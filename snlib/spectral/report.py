@@ -9,17 +9,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from snlib.spectral.budget import Budget
+from snlib.spectral.budget import budget_of
 from snlib.spectral.certificates import operator_norm
 from snlib.spectral.operators import ReshapedKernel, dense_matrix, layers
-
-
-def budget_of(layer: nn.Module) -> float:
-    """beta of a layer under a budget, inf of any other."""
-    for parametrization in getattr(layer, "parametrizations", {}).get("weight", ()):
-        if isinstance(parametrization, Budget):
-            return parametrization.beta
-    return math.inf
 
 
 @torch.no_grad()
@@ -50,6 +42,7 @@ def spectrum(
         interval = operator_norm(
             layer, shape, certificate=certificate, tolerance=tolerance, seed=seed
         )
+        budget = budget_of(layer)
         weight = layer.weight.detach().double()
         kernel = ReshapedKernel(layer, shape)
         frobenius = float(
@@ -64,7 +57,7 @@ def spectrum(
                 "reshaped": float(torch.linalg.matrix_norm(kernel.matrix(weight), 2)),
                 "frobenius": frobenius,
                 "stable_rank": (frobenius / interval.lower) ** 2 if interval.lower else math.nan,
-                "beta": budget_of(layer),
+                "beta": math.inf if budget is None else budget.beta,
             }
         )
     return pd.DataFrame(rows)
