@@ -1,0 +1,67 @@
+# One command a purpose; each makes .venv when it is missing or older than pyproject.toml.
+# GNU make 3.81 (macOS) and later. Another interpreter: make test PYTHON=/path/to/python3.12
+
+ifndef PYTHON
+PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+    $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null \
+    && { echo $$python; break; }; done)
+endif
+VENV := .venv/bin/python
+STAMP := .venv/installed-in
+SCALE ?= quick
+
+# A moved folder or a vanished interpreter leaves a virtual environment that points nowhere.
+ifneq ($(shell $(VENV) -c 'print(open("$(STAMP)").read(), end="")' 2>/dev/null),$(CURDIR))
+.PHONY: $(STAMP)
+endif
+
+.PHONY: help workbook test lab lint bench evidence record clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@echo "Generalizable Adversarial Training via Spectral Normalization: a workbook."
+	@echo "The first command also installs (once, about 5.5 GB on Linux; minutes, by your network)."
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+workbook: $(STAMP) ## compute scale quick from nothing and render build/workbook (5 to 8 min)
+	@$(VENV) -m snlib.workbook build --scale "$(SCALE)" --out build/workbook
+
+test: lint ## style, every test and every notebook (under 12 min on two cores)
+	@echo "Testing, about 8 minutes on two cores ..."
+	@$(VENV) -m pytest -n 2 $(ARGS)
+
+lab: $(STAMP) ## open JupyterLab on the first notebook (a few seconds)
+	@echo "Opening JupyterLab; stop it with Ctrl-C."
+	@$(VENV) -m jupyterlab notebooks/00*.ipynb
+
+lint: $(STAMP) ## ruff over code and notebooks (seconds)
+	@echo "Checking style, seconds ..."
+	@$(VENV) -m ruff check .
+	@$(VENV) -m ruff format --check .
+
+bench: $(STAMP) ## cost beside other libraries, in ratios (minutes)
+	@echo "Running the benchmarks, minutes ..."
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(VENV) "$$script"; done
+
+evidence: $(STAMP) ## every experiment on real data at scale laptop (hours on a CPU; resumes)
+	@echo "Computing what is missing at scale laptop: hours on a CPU, minutes on a GPU."
+	@echo "Ctrl-C at any time; the same command goes on."
+	@$(VENV) -m snlib run all --scale laptop
+
+record: $(STAMP) ## run every notebook again and store its outputs (minutes)
+	@$(VENV) -m snlib.workbook record
+
+clean: ## remove what was built, keep .venv and downloaded data
+	@echo "Removing build/ and the caches ..."
+	@rm -rf build .pytest_cache .ruff_cache .hypothesis snlib.egg-info
+
+$(STAMP): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 to 3.14 is needed and was not found. Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || { echo "$(PYTHON) is not Python 3.11 to 3.14. Name another: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
+	@echo "Installing into .venv, once: 3 to 15 minutes by your network (about 5.5 GB on disk on Linux, 1.5 GB on macOS) ..."
+	@$(VENV) -c '' 2>/dev/null || $(PYTHON) -m venv --clear .venv
+	@$(VENV) -m pip install --disable-pip-version-check -e '.[test]'
+	@printf '%s' "$(CURDIR)" > $(STAMP)
+	@echo "Installed."
