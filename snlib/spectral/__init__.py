@@ -10,7 +10,7 @@ from snlib.spectral.budget import (
 )
 from snlib.spectral.certificates import Interval, operator_norm
 from snlib.spectral.operators import dense_matrix, layers
-from snlib.spectral.report import spectrum
+from snlib.spectral.report import operator_frobenius, spectrum
 
 __all__ = [
     "Interval",
@@ -19,6 +19,7 @@ __all__ = [
     "dense_matrix",
     "frozen",
     "layers",
+    "operator_frobenius",
     "operator_norm",
     "project",
     "refresh",

@@ -93,7 +93,7 @@ class Budget(nn.Module):
             track = tracking.power(self.operator, weight, self.basis, self.steps or 1)
         elif cold:
             track = tracking.krylov(
-                self.operator, weight, self.basis, most=tracking.COLD, growth=1e-5
+                self.operator, weight, self.basis, most=tracking.COLD, growth=0.0
             )
         elif self.steps is not None:
             track = tracking.krylov(

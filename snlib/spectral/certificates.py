@@ -20,17 +20,21 @@ import torch
 from torch import Tensor, nn
 
 from snlib import errors
+from snlib.spectral import fourier
+from snlib.spectral.geometry import geometry_of
 from snlib.spectral.operators import (
     Operator,
     ReshapedKernel,
     check_weight,
     dense_matrix,
+    plain_class,
 )
 
 FAILURE_PROBABILITY = 1e-6
 ROUNDING = 1e-10  # generous against float64 rounding in the factorizations used here
 DENSE_SIDE, DENSE_ENTRIES = 640, 2**22
 LONGEST = 160  # Lanczos steps
+FOURIER_COST = 2e10  # multiplications, about ten seconds on one core
 
 
 class Interval(NamedTuple):
@@ -84,7 +88,7 @@ def lanczos(
     v = v / v.norm()
     # xi^2 has the law of the start's component: P(|xi| < delta) <= delta sqrt(2 n / pi).
     log_limit = -math.log(failure_probability * math.sqrt(math.pi / (2 * size)))
-    limit = min(LONGEST, size, operator.outputs)
+    limit = min(LONGEST, size)
     right, left = weight.new_empty(limit, size), weight.new_empty(limit, operator.outputs)
     alphas: list[float] = []
     betas: list[float] = []
@@ -95,7 +99,10 @@ def lanczos(
         for _ in range(2):
             u = u - (left[:k] @ u) @ left[:k]
         alpha = float(u.norm())
-        if alpha == 0.0:
+        if alpha <= 1e-14 * max(alphas, default=0.0):
+            # The images span an invariant subspace: the Ritz values are singular values.
+            if alphas:
+                lower = upper = math.sqrt(float(_ritz(alphas, betas, wide=True)[-1]))
             break
         left[k] = u / alpha
         w = operator.adjoint(left[k][None], weight)[0]
@@ -113,18 +120,20 @@ def lanczos(
             if broke or upper <= lower * (1 + tolerance):
                 break
         v = w / beta
-    if not alphas:
+    if upper == 0.0 or not alphas:
         return Interval(0.0, 0.0, "exact", 0.0)
     return Interval(
         lower * (1 - ROUNDING), upper * (1 + ROUNDING), "lanczos", failure_probability
     )
 
 
-def _ritz(alphas: Sequence[float], betas: Sequence[float]) -> Tensor:
-    """Eigenvalues of B^T B, ascending, for the upper bidiagonal B."""
-    bidiagonal = torch.diag(torch.tensor(alphas, dtype=torch.float64))
-    if len(alphas) > 1:
-        bidiagonal += torch.diag(torch.tensor(betas[:-1], dtype=torch.float64), 1)
+def _ritz(alphas: Sequence[float], betas: Sequence[float], wide: bool = False) -> Tensor:
+    """Squared singular values, ascending, of the upper bidiagonal k x k (wide: k x k+1) matrix."""
+    size = len(alphas)
+    bidiagonal = torch.zeros(size, size + 1, dtype=torch.float64)
+    bidiagonal[range(size), range(size)] = torch.tensor(alphas, dtype=torch.float64)
+    bidiagonal[range(size), range(1, size + 1)] = torch.tensor(betas, dtype=torch.float64)
+    bidiagonal = bidiagonal if wide else bidiagonal[:, :size]
     return torch.linalg.svdvals(bidiagonal).square().flip(0)
 
 
@@ -171,8 +180,8 @@ def operator_norm(
     """
     errors.one_of("certificate", certificate, ("auto", "fft", "lanczos", "dense"))
     errors.positive("tolerance", tolerance)
-    check_weight(layer.weight.detach(), "layer")
     operator = Operator(layer, in_shape)
+    check_weight(layer.weight.detach(), "layer")
     weight = layer.weight.detach().double()
     if operator.linear:
         # Every position of a Linear layer's input meets the same matrix.
@@ -184,4 +193,19 @@ def operator_norm(
     if certificate == "dense" or (certificate == "auto" and small):
         matrix = operator.matrix(weight) if operator.linear else dense_matrix(layer, in_shape)
         return dense_interval(matrix)
-    return lanczos(operator, weight, tolerance=tolerance, seed=seed)
+    geometry = None
+    if not operator.linear and certificate != "lanczos":
+        geometry = geometry_of(operator, layer)
+    errors.require(
+        certificate != "fft" or geometry is not None,
+        f"certificate is 'fft', but the forward of this {plain_class(layer).__name__} is no "
+        "convolution that it can embed in a circulant one; use 'lanczos' or 'dense'.",
+    )
+    found = lanczos(operator, weight, tolerance=tolerance, seed=seed)
+    affordable = geometry is not None and fourier.cost(geometry, weight) < FOURIER_COST
+    if certificate == "fft" or (certificate == "auto" and affordable):
+        upper = fourier.upper_bound(geometry, weight)
+        narrow = upper <= found.lower * (1 + tolerance)
+        if certificate == "fft" or narrow or upper <= found.upper:
+            return Interval(found.lower, upper, "fft", 0.0)
+    return found

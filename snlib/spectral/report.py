@@ -11,7 +11,25 @@ from torch import nn
 
 from snlib.spectral.budget import budget_of
 from snlib.spectral.certificates import operator_norm
-from snlib.spectral.operators import ReshapedKernel, dense_matrix, layers
+from snlib.spectral.geometry import geometry_of
+from snlib.spectral.operators import Operator, ReshapedKernel, dense_matrix, layers
+
+
+@torch.no_grad()
+def operator_frobenius(layer: nn.Module, in_shape: Sequence[int]) -> float:
+    """The Frobenius norm of the layer's operator, exact under padding, stride and dilation.
+
+    Args:
+        layer: as for `operator_norm`; a Linear layer's is that of its weight.
+        in_shape: shape of one input of the layer, without the batch.
+    """
+    weight = layer.weight.detach().double()
+    if isinstance(layer, nn.Linear):
+        return float(weight.norm())
+    geometry = geometry_of(Operator(layer, in_shape), layer)
+    if geometry is None:
+        return float(dense_matrix(layer, in_shape).norm())
+    return geometry.frobenius(weight)
 
 
 @torch.no_grad()
@@ -45,9 +63,7 @@ def spectrum(
         budget = budget_of(layer)
         weight = layer.weight.detach().double()
         kernel = ReshapedKernel(layer, shape)
-        frobenius = float(
-            weight.norm() if isinstance(layer, nn.Linear) else dense_matrix(layer, shape).norm()
-        )
+        frobenius = operator_frobenius(layer, shape)
         rows.append(
             {
                 "layer": name,
