@@ -191,7 +191,8 @@ def _pixels(path: str) -> np.ndarray:
 def _cached(path: Path) -> dict[str, np.ndarray] | None:
     """What the cache holds, or None if it is absent or damaged."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # NumPy leaves a damaged file open; this closes it.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             return {key: stored[key] for key in ("train_x", "train_y", "test_x", "test_y")}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

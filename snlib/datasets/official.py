@@ -124,13 +124,14 @@ def _offline_or_downloaded(
         raise
     except Exception as error:  # torchvision and its parsers raise many kinds for a damaged file
         problem = error
-    there = (folder / source.marker).exists()
+    place = folder / source.marker
+    there = place.is_file() or (place.is_dir() and any(place.iterdir()))
     state = "damaged or incomplete" if there else "absent"
     command = f"python -c \"from snlib import datasets; datasets.load('{name}', root='{root}')\""
     if "not found" not in str(problem):  # the files exist, so torchvision would not load them anew
         raise UserError(
-            f"{source.title} in {folder / source.marker} is damaged ({_one_line(problem)}); delete "
-            f"that folder and load it again: {command}"
+            f"{source.title} in {place} is damaged ({_one_line(problem)}); delete that folder "
+            f"and load it again: {command}"
         ) from None
     if not download:
         raise UserError(

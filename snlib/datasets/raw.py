@@ -54,7 +54,7 @@ class Raw:
         for split, images in (("training", self.train), ("test", self.test)):
             low, high = int(images.y.min()), int(images.y.max())
             errors.require(
-                0 <= low and high < len(self.classes),
+                low >= 0 and high < len(self.classes),
                 f"{name} has {split} labels from {low} to {high}; with {len(self.classes)} classes "
                 f"they must lie in 0 to {len(self.classes) - 1}. Load it anew.",
             )
@@ -67,5 +67,5 @@ class Raw:
 
 
 def validation_size(test_images: int) -> int:
-    """How many images are held out for validation: the paper's 500, or a quarter of a small test set."""
+    """Images to hold out: the paper's 500, or a quarter of the test set where that is less."""
     return min(500, test_images // 4)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812  (the name of the field)
+from torch.nn import functional as F
 
 
 def widen(channels: int, width: float) -> int:
