@@ -82,7 +82,8 @@ def project(delta: Tensor, radius: float | Tensor, norm: float, l1: str = "steep
     size = sizes(delta, norm)
     if norm == 1 and l1 == "steepest":
         return _project_l1(delta, size, radius)
-    return delta.mul_((radius / size).clamp_(max=1.0).to(delta.dtype))
+    # The floor only turns 0 / 0 into 0: no float has a smaller norm than 1e-300 but 0 itself.
+    return delta.mul_((radius / size.clamp_(min=1e-300)).clamp_(max=1.0).to(delta.dtype))
 
 
 def _project_l1(delta: Tensor, size: Tensor, radius: float | Tensor) -> Tensor:

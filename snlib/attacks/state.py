@@ -51,23 +51,25 @@ def untouched(net: Net, device: torch.device | str = "cpu") -> Iterator[None]:
             torch.cuda.set_rng_state(device_random, device)
 
 
-def _buffers(module: nn.Module | None) -> list[tuple[nn.Module, str, Tensor, int, Tensor]]:
-    """Every buffer with its owner, its name, its version counter and a copy of its values."""
+def _buffers(module: nn.Module | None) -> list[tuple[nn.Module, str, Tensor, Tensor]]:
+    """Every buffer with its owner, its name and a copy of its values."""
     if module is None:
         return []
     return [
-        (part, name, buffer, buffer._version, buffer.detach().clone())
+        (part, name, buffer, buffer.detach().clone())
         for part in module.modules()
         for name, buffer in part._buffers.items()
         if buffer is not None
     ]
 
 
-def _restore(buffers: list[tuple[nn.Module, str, Tensor, int, Tensor]]) -> None:
-    """Undo every change of a buffer; the version counter tells which ones were written to."""
-    with torch.no_grad():
-        for part, name, buffer, version, values in buffers:
-            if part._buffers.get(name) is not buffer:
-                part._buffers[name] = buffer
-            if buffer._version != version:
-                buffer.copy_(values)
+def _restore(buffers: list[tuple[nn.Module, str, Tensor, Tensor]]) -> None:
+    """Write the old values back.
+
+    Through `.data`, which leaves the version counter alone: a graph recorded before the attack
+    may hold these buffers, and their values are the old ones again.
+    """
+    for part, name, buffer, values in buffers:
+        if part._buffers.get(name) is not buffer:
+            part._buffers[name] = buffer
+        buffer.data.copy_(values)

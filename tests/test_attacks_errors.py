@@ -1,0 +1,74 @@
+"""Bad input: one line that names the argument, its value and what to do."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from snlib.attacks import Attack, fgm, pgm, pixel_box, trades_attack, wrm
+from snlib.errors import UserError
+
+NET = nn.Sequential(nn.Flatten(), nn.Linear(12, 4))
+X = torch.zeros(5, 3, 2, 2)
+Y = torch.zeros(5, dtype=torch.int64)
+
+
+def broken_net():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 4))
+    net[1].weight.data[0, 0] = math.nan
+    return net
+
+
+@pytest.mark.parametrize(("call", "words"), [
+    (lambda: pgm(NET, X, Y, -1.0), ["eps", "-1.0"]),
+    (lambda: pgm(NET, X, Y, math.nan), ["eps", "nan"]),
+    (lambda: pgm(NET, X, Y, math.inf), ["eps", "inf"]),
+    (lambda: pgm(NET, X, Y, torch.ones(4)), ["eps", "(4,)", "(5,)"]),
+    (lambda: pgm(NET, X, Y, torch.tensor([1.0, 1, 1, 1, -2])), ["eps", "-2.0"]),
+    (lambda: pgm(NET, X, Y, 1.0, norm=3), ["norm", "3", "inf"]),
+    (lambda: pgm(NET, X, Y, 1.0, norm=[2]), ["norm", "[2]"]),
+    (lambda: pgm(NET, X, Y, 1.0, steps=0), ["steps", "0"]),
+    (lambda: pgm(NET, X, Y, 1.0, steps=1.5), ["steps", "1.5"]),
+    (lambda: pgm(NET, X, Y, 1.0, step_size=-0.1), ["step_size", "-0.1"]),
+    (lambda: pgm(NET, X, Y, 1.0, loss="cross-entropy"), ["loss", "Did you mean 'cross_entropy'"]),
+    (lambda: pgm(NET, X, Y, 1.0, labels="pred"), ["labels", "pred", "predicted"]),
+    (lambda: pgm(NET, X, Y, 1.0, l1="coordinate"), ["l1", "coordinate", "steepest"]),
+    (lambda: pgm(NET, X, Y, 1.0, precision="half"), ["precision", "half", "bfloat16"]),
+    (lambda: pgm(NET, X, Y, 1.0, restarts=3), ["restarts", "3", "random_start"]),
+    (lambda: pgm(NET, X, None, 1.0), ["y is None", "predicted"]),
+    (lambda: pgm(NET, X, Y[:3], 1.0), ["y", "(3,)", "(5,)"]),
+    (lambda: pgm(NET, X, Y.float(), 1.0), ["y", "float32", "long"]),
+    (lambda: pgm(NET, X, Y + 4, 1.0), ["labels from 4 to 4", "4 logits"]),
+    (lambda: pgm(NET, X, Y - 1, 1.0), ["-1", "0 to 3"]),
+    (lambda: pgm(NET, X.byte(), Y, 1.0), ["x", "uint8"]),
+    (lambda: pgm(NET, X * math.nan, Y, 1.0), ["x", "NaN"]),
+    (lambda: pgm(NET, X[:, 0, 0, 0], Y, 1.0), ["x", "(5,)"]),
+    (lambda: pgm(NET, [1.0], Y, 1.0), ["x", "list", "tensor"]),
+    (lambda: pgm(broken_net(), X, Y, 1.0), ["net", "finite", "weights"]),
+    (lambda: pgm(broken_net(), X, None, 1.0, labels="predicted"), ["net", "finite"]),
+    (lambda: pgm(lambda x: x, X, Y, 1.0), ["net", "(N, K)"]),
+    (lambda: pgm(lambda x: NET(x).detach(), X, Y, 1.0), ["net", "gradient"]),
+    (lambda: pgm(NET, X, Y, 1.0, clip=(1.0, 2.0)), ["clip", "5 of 5"]),
+    (lambda: pgm(NET, X, None, 1.0, labels="predicted", targeted=True), ["labels", "targeted"]),
+    (lambda: fgm(NET, X, Y, "big"), ["eps", "big"]),
+    (lambda: wrm(NET, X, Y), ["exactly one"]),
+    (lambda: wrm(NET, X, Y, eps=1.0, wrm_gamma=0.5), ["exactly one"]),
+    (lambda: wrm(NET, X, Y, wrm_gamma=0.0), ["wrm_gamma", "0.0"]),
+    (lambda: wrm(NET, X, Y, eps=1.0, steps=-1), ["steps", "-1"]),
+    (lambda: trades_attack(NET, X, 1.0, noise=-1), ["noise", "-1"]),
+    (lambda: Attack("pgd", 1.0), ["kind", "pgd", "pgm"]),
+    (lambda: Attack("pgm", -1.0), ["eps", "-1.0"]),
+    (lambda: Attack("pgm", 1.0, steps=0), ["steps", "0"]),
+    (lambda: pixel_box(0.5, 0.0), ["scale", "0.0"]),
+    (lambda: pixel_box(0.5, 1.0, low=1.0), ["low", "high"]),
+])  # fmt: skip
+def test_bad_input(call, words):
+    with pytest.raises(UserError) as caught:
+        call()
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message, message
