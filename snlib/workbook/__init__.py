@@ -1,0 +1,1 @@
+"""From notebooks and records to pages: what `make workbook` and `make record` call."""

@@ -1,0 +1,76 @@
+"""Notebooks as they are stored: run in order, with outputs, and without an editor's traces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbclient
+import nbformat
+
+from snlib.errors import UserError
+from snlib.results import ROOT, write_atomically
+
+FOLDER = ROOT / "notebooks"
+
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def notebooks(folder: Path = FOLDER) -> list[Path]:
+    """The notebooks of a folder, in the order of their numbers."""
+    return sorted(folder.glob("[0-9][0-9]*.ipynb"))
+
+
+def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Keep sources, outputs, counts and tags; drop the rest, in place.
+
+    What goes: timings, versions, widget states and their views, which name a kernel that is gone,
+    and the editor's settings. Two runs then leave the same file.
+    """
+    notebook.metadata = {"kernelspec": dict(KERNEL), "language_info": {"name": "python"}}
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags")
+        cell.metadata = {"tags": list(tags)} if tags else {}
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(WIDGET, None)
+    return notebook
+
+
+def tidy(path: Path) -> bool:
+    """Normalise a notebook's file; returns whether that changed it."""
+    before = path.read_text(encoding="utf-8")
+    after = text(normalise(nbformat.reads(before, as_version=4)))
+    if after != before:
+        write_atomically(path, after.encode())
+    return after != before
+
+
+def record(path: Path, *, timeout: int = 120) -> None:
+    """Run a notebook from a fresh kernel and store its outputs in place.
+
+    Args:
+        path: the notebook; it is replaced only if every cell ran.
+        timeout: seconds a cell may take, the limit of the tests.
+
+    Raises:
+        UserError: naming the notebook and the error of the cell that failed.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    client = nbclient.NotebookClient(
+        notebook,
+        timeout=timeout,
+        kernel_name=KERNEL["name"],
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    try:
+        client.execute()
+    except (nbclient.exceptions.CellExecutionError, nbclient.exceptions.CellTimeoutError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise UserError(f"{path.name} does not run, and was left as it is: {reason}") from error
+    write_atomically(path, text(normalise(notebook)).encode())
+
+
+def text(notebook: nbformat.NotebookNode) -> str:
+    """A notebook as it is written to a file."""
+    return nbformat.writes(notebook, version=4) + "\n"

@@ -1,0 +1,173 @@
+"""The walls: who imports whom, how long a file is, what the library never calls."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "snlib"
+MAX_LINES = 300
+
+# Each room and the rooms it may import. A room that is not listed fails: give it a place here.
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "attacks": {"errors"},
+    "datasets": {"errors"},
+    "spectral": {"errors"},
+    "bounds": {"errors", "spectral"},
+    "models": {"errors", "spectral"},
+}
+GROUND = set(ALLOWED)
+ALLOWED |= {
+    "runs": {"errors"},
+    "results": {"errors"},
+    "evaluation": GROUND,
+    "measurements": GROUND | {"evaluation", "runs"},
+    "training": GROUND | {"evaluation", "measurements", "runs", "results"},
+    "experiments": GROUND | {"training", "evaluation", "results", "runs"},
+    "tables": {"errors", "results", "experiments"},
+    "runner": GROUND | {"training", "evaluation", "results", "runs", "experiments", "tables"},
+    "claims": {"errors", "results", "experiments", "tables"},
+    "figures": {"errors", "results", "experiments", "tables"},
+    "workbook": {"errors", "results", "figures"},
+}
+FREE = {"__init__", "__main__"}  # the face and the command line see every room
+TALKERS = {"__main__", "workbook"}
+TORCH = {"torch", "torchvision"}
+
+
+def sources() -> list[Path]:
+    """Every file of the package."""
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    """The room of a file: the first part of its path, without the suffix."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(tree: ast.AST, path: Path) -> set[str]:
+    """Full dotted names that a file imports, relative ones resolved."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                folder = path.relative_to(ROOT).parts[: -node.level]
+                base = ".".join([*folder, *([base] if base else [])])
+            names |= {f"{base}.{alias.name}" for alias in node.names}
+    return names
+
+
+def rooms_imported(tree: ast.AST, path: Path) -> set[str]:
+    """Rooms of the package that a file imports, its own left out."""
+    parts = [name.split(".") for name in imports(tree, path)]
+    rooms = {part[1] for part in parts if part[0] == "snlib" and len(part) > 1}
+    return {room for room in rooms if room_exists(room)} - {room_of(path)}
+
+
+def room_exists(room: str) -> bool:
+    """Whether a name of the package is a module, not a function on its face."""
+    return (PACKAGE / f"{room}.py").exists() or (PACKAGE / room).is_dir()
+
+
+def forbidden(tree: ast.AST) -> list[str]:
+    """Calls and imports that the library never makes, with their lines."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            module = getattr(node, "module", None) or node.names[0].name
+            if module.split(".")[0] in {"pickle", "dill", "joblib", "cloudpickle"}:
+                found.append(f"line {node.lineno}: {module}")
+        if not isinstance(node, ast.Call):
+            continue
+        call = ast.unparse(node.func)
+        words = {word.arg: ast.unparse(word.value) for word in node.keywords}
+        seeds_all = call in {"torch.manual_seed", "torch.cuda.manual_seed_all", "random.seed"}
+        wrong = (
+            seeds_all
+            or call.endswith((".random.seed", ".cuda", "read_pickle", "to_pickle"))
+            or (call.endswith("torch.load") and words.get("weights_only") != "True")
+            or (call.endswith(("np.load", "numpy.load")) and words.get("allow_pickle") != "False")
+            or (call.endswith("rcParams.update") or call == "sns.set")
+        )
+        if wrong:
+            found.append(f"line {node.lineno}: {call}")
+    return found
+
+
+def prints(tree: ast.AST) -> list[int]:
+    """Lines that print."""
+    return [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "print"
+    ]
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_walls(path: Path) -> None:
+    tree, room = ast.parse(path.read_text()), room_of(path)
+    assert len(path.read_text().splitlines()) < MAX_LINES
+    assert not forbidden(tree)
+    if room not in TALKERS:
+        assert not prints(tree), "the library never prints"
+    if room not in FREE:
+        assert room in ALLOWED, f"snlib/{room} has no place in tests/test_layering.py"
+        assert rooms_imported(tree, path) <= ALLOWED[room]
+    if room in {"figures", "claims"}:
+        assert not {name.split(".")[0] for name in imports(tree, path)} & TORCH
+    top = {name.split(".")[0] for name in imports(ast.Module(tree.body[:], []), path)}
+    if room not in {"figures", "workbook"}:
+        assert not top & {"matplotlib", "seaborn", "IPython", "nbconvert"}
+
+
+def test_the_order_has_no_circle() -> None:
+    seen: set[str] = set()
+    waiting = dict(ALLOWED)
+    while waiting:
+        ready = {room for room, below in waiting.items() if below <= seen}
+        assert ready, f"a circle among {sorted(waiting)}"
+        seen |= ready
+        waiting = {room: below for room, below in waiting.items() if room not in ready}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "torch.manual_seed(0)",
+        "np.random.seed(0)",
+        "net.cuda()",
+        "import pickle",
+        "from joblib import dump",
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "np.load(path)",
+        "np.load(path, allow_pickle=True)",
+    ],
+)
+def test_forbidden_things_are_seen(line: str) -> None:
+    assert forbidden(ast.parse(line))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "generator.manual_seed(0)",
+        "torch.load(path, weights_only=True)",
+        "np.load(path, allow_pickle=False)",
+        "torch.cuda.is_available()",
+    ],
+)
+def test_allowed_things_pass(line: str) -> None:
+    assert not forbidden(ast.parse(line))
+
+
+def test_imports_are_read_in_every_form() -> None:
+    text = "import snlib.results\nfrom snlib import bounds\nfrom ..models import build\n"
+    tree = ast.parse(text + "def later():\n    from snlib.training import fit\n")
+    found = imports(tree, PACKAGE / "spectral" / "new.py")
+    assert found == {"snlib.results", "snlib.bounds", "snlib.models.build", "snlib.training.fit"}
