@@ -20,14 +20,14 @@ ALLOWED: dict[str, set[str]] = {
 }
 GROUND = set(ALLOWED)
 ALLOWED |= {
-    "runs": {"errors"},
     "results": {"errors"},
+    "runs": {"errors", "results"},
     "evaluation": GROUND,
-    "measurements": GROUND | {"evaluation", "runs"},
-    "training": GROUND | {"evaluation", "measurements", "runs", "results"},
-    "experiments": GROUND | {"training", "evaluation", "results", "runs"},
-    "tables": {"errors", "results", "experiments"},
-    "runner": GROUND | {"training", "evaluation", "results", "runs", "experiments", "tables"},
+    "training": GROUND | {"evaluation", "results", "runs"},
+    "measurements": GROUND | {"evaluation", "runs", "training"},
+    "experiments": {"errors", "training", "evaluation", "results", "runs"},
+    "tables": {"errors", "results", "runs", "experiments"},
+    "runner": GROUND | {"training", "measurements", "results", "runs", "experiments", "tables"},
     "claims": {"errors", "results", "experiments", "tables"},
     "figures": {"errors", "results", "experiments", "tables"},
     "workbook": {"errors", "results", "figures"},
