@@ -15,8 +15,17 @@ import torch
 from torch import nn
 
 from snlib import errors
-from snlib.models import alexnet, elu_net, mlp
-from snlib.models.layers import SameConv2d, glorot_
+from snlib.models import (
+    alexnet,
+    densenet,
+    elu_net,
+    inception,
+    mlp,
+    resnet,
+    vgg,
+    wide_resnet,
+)
+from snlib.models.layers import SameConv2d, glorot_, he_
 
 __all__ = ["NAMES", "SameConv2d", "build"]
 
@@ -43,6 +52,16 @@ _FAMILIES = {
     "mlp1_relu": _Family(mlp.mlp, mlp.SMALLEST, {"hidden": 1, "activation": nn.ReLU}),
     "mlp2_relu": _Family(mlp.mlp, mlp.SMALLEST, {"hidden": 2, "activation": nn.ReLU}),
     "softmax": _Family(mlp.mlp, mlp.SMALLEST, {"hidden": 0}),
+    "inception": _Family(inception.inception, inception.SMALLEST),
+    "resnet": _Family(resnet.resnet, resnet.SMALLEST, {}, resnet.initialize),
+    "resnet_narrow": _Family(  # what the authors meant: 64 channels in the last stage, not 128
+        resnet.resnet, resnet.SMALLEST, {"widths": (16, 32, 64)}, resnet.initialize
+    ),
+    "vgg": _Family(vgg.vgg, vgg.SMALLEST),
+    # Beyond the paper:
+    "densenet": _Family(densenet.densenet, densenet.SMALLEST, {}, he_),
+    "densenet_40": _Family(densenet.densenet, densenet.SMALLEST, {"depth": 40}, he_),
+    "wide_resnet": _Family(wide_resnet.wide_resnet, wide_resnet.SMALLEST, {}, he_),
 }
 
 NAMES = tuple(_FAMILIES)

@@ -142,3 +142,16 @@ def glorot_(net: nn.Module, generator: torch.Generator) -> None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
+
+
+def he_(net: nn.Module, generator: torch.Generator) -> None:
+    """Fill convolutions with N(0, 2 / fan_in) (He et al. 2015), linear layers as `glorot_` does."""
+    glorot_(net, generator)
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+
+
+def stem_stride(in_shape: tuple[int, int, int]) -> int:
+    """Stride of the first convolution of the nets for two sizes: 2 from 48 pixels on, else 1."""
+    return 2 if min(in_shape[1:]) >= 48 else 1

@@ -1,0 +1,111 @@
+"""Layers that PyTorch lacks, against TensorFlow's definitions written out in NumPy."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from snlib import models
+from snlib.models import layers
+
+COLOUR, GREY = (3, 28, 28), (1, 28, 28)
+
+
+def test_response_norm_is_tensorflows():
+    x = torch.randn(2, 96, 3, 3, generator=torch.Generator().manual_seed(1)) * 30
+    ours = models.build("alexnet", COLOUR).lrn1(x)
+    expected, pixels = np.empty(x.shape), x.double().numpy()
+    for d in range(96):
+        window = pixels[:, max(0, d - 4) : d + 5]
+        expected[:, d] = pixels[:, d] / (1 + 0.001 / 9 * (window**2).sum(1)) ** 0.75
+    np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-5)
+
+
+def same_by_definition(
+    x: np.ndarray, kernel: int, stride: int
+) -> list[tuple[int, int, np.ndarray]]:
+    """Windows of TensorFlow's SAME: (row, column, (C, kernel, kernel) with NaN outside)."""
+    _, height, width = x.shape
+    rows, columns = math.ceil(height / stride), math.ceil(width / stride)
+    top = max((rows - 1) * stride + kernel - height, 0) // 2
+    left = max((columns - 1) * stride + kernel - width, 0) // 2
+    windows = []
+    for row in range(rows):
+        for column in range(columns):
+            window = np.full((x.shape[0], kernel, kernel), np.nan)
+            for a in range(kernel):
+                for b in range(kernel):
+                    i, j = row * stride + a - top, column * stride + b - left
+                    if 0 <= i < height and 0 <= j < width:
+                        window[:, a, b] = x[:, i, j]
+            windows.append((row, column, window))
+    return windows
+
+
+SAME_CASES = [(3, 2, 8, 8), (3, 2, 7, 8), (3, 2, 7, 7), (8, 2, 12, 9), (2, 1, 5, 5), (4, 3, 7, 10),
+              (5, 1, 6, 6), (1, 2, 5, 4), (3, 2, 1, 1)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kernel", "stride", "height", "width"), SAME_CASES)
+def test_same_padding_is_tensorflows(kernel, stride, height, width):
+    random = np.random.default_rng(kernel * 100 + stride)
+    x = random.standard_normal((2, height, width))
+    conv = layers.same_conv(2, 3, kernel, stride, size=(height, width)).double()
+    pool = layers.SameMaxPool2d(kernel, stride, size=(height, width))
+    shape = (math.ceil(height / stride), math.ceil(width / stride))
+    convolved, pooled = np.empty((3, *shape)), np.empty((2, *shape))
+    weight, bias = conv.weight.detach().numpy(), conv.bias.detach().numpy()
+    for row, column, window in same_by_definition(x, kernel, stride):
+        convolved[:, row, column] = (weight * np.nan_to_num(window)).sum((1, 2, 3)) + bias
+        pooled[:, row, column] = np.nanmax(window, (1, 2))
+    image = torch.from_numpy(x)[None]
+    np.testing.assert_allclose(conv(image)[0].detach().numpy(), convolved, atol=1e-12)
+    np.testing.assert_array_equal(pool(image - 100)[0].numpy(), pooled - 100)
+
+
+def test_asymmetric_padding_sits_inside_the_convolution():
+    conv = layers.same_conv(3, 4, 3, 2, size=(28, 28))
+    assert isinstance(conv, layers.SameConv2d) and isinstance(conv, nn.Conv2d)
+    assert conv.padding == (0, 0) and conv.same_padding == (0, 1, 0, 1)
+    # 8x8/2 on 28x28 pads 3 on every side, so the plain layer serves.
+    plain = layers.same_conv(3, 4, 8, 2, size=(28, 28))
+    assert type(plain) is nn.Conv2d and plain.padding == (3, 3)
+
+
+def test_dropout_acts_in_evaluation_and_keeps_its_place():
+    net = models.build("alexnet_dropout", GREY, width=0.25, seed=2).eval()
+    x = torch.rand(2, *GREY, generator=torch.Generator().manual_seed(0))
+    first, second = net(x), net(x)
+    assert not torch.equal(first, second), "dropout sleeps in evaluation"
+    resumed = models.build("alexnet_dropout", GREY, width=0.25, seed=2).eval()
+    assert torch.equal(resumed(x), first), "the masks do not come from the seed"
+    resumed.load_state_dict(copy.deepcopy(net.state_dict()))
+    assert torch.equal(resumed(x), net(x)), "the state does not hold the place in the masks"
+
+
+def test_dropout_keeps_four_fifths_and_the_mean():
+    kept = layers.AlwaysOnDropout(0.2, seed=0)(torch.ones(200_000))
+    assert set(kept.unique().tolist()) == {0.0, 1.25}
+    # Standard error of the fraction: sqrt(.2 * .8 / 200,000) = 0.0009.
+    assert float((kept > 0).float().mean()) == pytest.approx(0.8, abs=0.005)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "height", "width"), SAME_CASES)
+def test_same_convolution_has_its_adjoint(kernel, stride, height, width):
+    """<conv(u), v> = <u, conv^T(v)>, conv^T by a transposed convolution and a crop."""
+    conv = layers.same_conv(2, 3, kernel, stride, size=(height, width), bias=False).double()
+    generator = torch.Generator().manual_seed(kernel)
+    u = torch.randn(1, 2, height, width, generator=generator, dtype=torch.float64)
+    image = conv(u)
+    v = torch.randn(image.shape, generator=generator, dtype=torch.float64)
+    left, right, top, bottom = layers.same_padding((height, width), kernel, stride)
+    padded = torch.zeros(1, 2, height + top + bottom, width + left + right, dtype=torch.float64)
+    back = nn.functional.conv_transpose2d(v, conv.weight, stride=stride)
+    padded[:, :, : back.shape[2], : back.shape[3]] = back
+    adjoint = padded[:, :, top : top + height, left : left + width]
+    torch.testing.assert_close((image * v).sum(), (u * adjoint).sum())
