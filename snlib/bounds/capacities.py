@@ -223,7 +223,7 @@ def pgm_log_bracket(log_rho: float, steps: int, form: str) -> float:
 
 
 def _wrm_log_bracket(norms: Norms, penalty: float, premises: Premises) -> float:
-    below = norms.log_lip < math.log(penalty)
+    below = norms.log_lip < math.log(penalty) - 1e-12  # equal but for rounding is not below
     premises.add(
         "Lip < lambda",
         f"Lip = {power_of_ten(norms.log_lip / LOG10)}, lambda = {penalty:.4g}",
@@ -242,7 +242,8 @@ def _log(value: float) -> float:
 
 
 def _needed(name: str, value: float | None, theorem: str, *, zero: bool = False) -> float:
-    errors.require(value is not None, f"{name} is None; theorem {theorem!r} needs it; give {name}=.")
+    message = f"{name} is None; theorem {theorem!r} needs it; give {name}=."
+    errors.require(value is not None, message)
     return errors.positive(name, value, zero=zero)
 
 

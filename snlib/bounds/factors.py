@@ -9,12 +9,15 @@ Average-pooling is linear and separable: the factor is the product over the dime
 largest singular value of the one-dimensional averaging matrix.
 
 Local response normalization, y_c = x_c D_c^-b, D_c = k + a sum_{j in N(c)} x_j^2 with a =
-alpha/size. Its Jacobian is diag(D^-b) - 2 a b M, M_cj = x_c x_j D_c^(-b-1) for j in N(c). The first
-term has norm <= k^-b. For the second let S_c = sum_{N(c)} x_j^2. By Cauchy-Schwarz
-||M v||^2 <= sum_c x_c^2 S_c D_c^(-2b-2) sum_{N(c)} v_j^2 = sum_j v_j^2 sum_{c: j in N(c)} x_c^2 g_c,
-g_c = S_c D_c^(-2b-2). The channels c that have j in their window split into two halves inside which
-all lie in each other's windows; so the sum H of x_c^2 over a half is <= S_c for each c in it, and
-sum_half x_c^2 g_c <= max_c H g_c <= sup_S S^2 (k + a S)^(-2b-2), attained at a S = k/b. Together
+alpha/size. Its Jacobian is diag(D^-b) - 2 a b M, M_cj = x_c x_j D_c^(-b-1) for j in N(c). The
+first term has norm <= k^-b. For the second let S_c = sum_{N(c)} x_j^2 and g_c = S_c D_c^(-2b-2).
+By Cauchy-Schwarz
+
+    ||M v||^2 <= sum_c x_c^2 g_c sum_{N(c)} v_j^2 = sum_j v_j^2 sum_{c: j in N(c)} x_c^2 g_c.
+
+The channels c that have j in their window split into two halves inside which all lie in each
+other's windows. So the sum H of x_c^2 over a half is <= S_c for each c in it, and sum_half x_c^2
+g_c <= max_c H g_c <= sup_S S^2 (k + a S)^(-2b-2), attained at a S = k/b. Together
 
     ||J|| <= k^-b (1 + 2 sqrt(2) (b/(1+b))^(b+1)),       1.642 for b = 0.75, k = 1,
 
@@ -29,7 +32,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812  (the name of the field)
+from torch.nn import functional as F
 
 from snlib import errors
 
@@ -37,7 +40,7 @@ from snlib import errors
 SLOPES = {
     "relu": 1.0, "relu_": 1.0, "relu6": 1.0, "hardtanh": 1.0, "clamp": 1.0, "abs": 1.0, "neg": 1.0,
     "tanh": 1.0, "softsign": 1.0, "softplus": 1.0, "logsigmoid": 1.0, "sigmoid": 0.25,
-    "hardsigmoid": 1 / 6, "hardswish": 1.5, "gelu": 1.13, "silu": 1.1, "mish": 1.09,
+    "hardsigmoid": 0.1666667, "hardswish": 1.5, "gelu": 1.13, "silu": 1.1, "mish": 1.09,
     "softmax": 0.5,
 }  # fmt: skip
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)

@@ -114,7 +114,9 @@ def generalization(
     log_radius = _log_radius(capacity, input_norm, norm, input_size)
     depth, log_phi = capacity.depth, capacity.log10_phi * LOG10
     main = log_phi + 2 * log_radius - 2 * math.log(margin)
-    if capacity.theorem == "bartlett2017":
+    if not capacity.defined:
+        log_gap = math.nan
+    elif capacity.theorem == "bartlett2017":
         log_width = math.log(max(math.log(width), 1.0))
         log_gap = float(
             np.logaddexp(
@@ -196,11 +198,12 @@ def _premises(
         )
     if constants == "explicit":
         others = sorted(set(modules["leaves"]) - HOMOGENEOUS - PLAIN) if modules else []
+        own = sorted(set(modules["containers"]) - {"Sequential"}) if modules else []
         premises.add(
             "the net is positively homogeneous",
             "not known" if not modules else ", ".join(others) or "homogeneous",
             "ReLU: the layers' norms can then be made equal without changing the net",
-            None if not modules else not others,
+            None if not modules else (False if others else None if own else True),
         )
     else:
         premises.add(

@@ -68,6 +68,7 @@ class _Walk(fx.Interpreter):
         self, net: nn.Module, graph: fx.Graph, norms: dict[str, tuple[float, str]], seed: int
     ) -> None:
         super().__init__(fx.GraphModule(net, graph), garbage_collect_values=False)
+        self.extra_traceback = False  # errors stay one line
         self.norms, self.seed = norms, seed
         self.logs: dict[fx.Node, float] = {}
         self.rows: list[dict[str, object]] = []
@@ -176,12 +177,12 @@ def lipschitz(
         UserError: an input shape that does not fit, or an operation whose factor is not known,
             named.
     """
-    spectral.layers(net, in_shape)  # refuses a shape that does not fit, in one line
     norms: dict[str, tuple[float, str]] = {}
     if spectrum is not None:
         rows = zip(spectrum["layer"], spectrum["upper"], spectrum["method"], strict=True)
         norms = {str(name): (float(upper), str(method)) for name, upper, method in rows}
     twin = copy.deepcopy(net).eval()  # modules that count their calls count the twin's
+    spectral.layers(twin, in_shape)  # refuses a shape that does not fit, in one line
     parameter = next(twin.parameters())
     zeros = torch.zeros((1, *in_shape), dtype=parameter.dtype, device=parameter.device)
     if isinstance(twin, WEIGHTED) or not twin._modules:
@@ -203,9 +204,7 @@ def lipschitz(
         isinstance(result, fx.Node) and result in walk.logs,
         "net does not return one tensor that depends on its input; return the logits (N, K).",
     )
-    return Lipschitz(
-        walk.logs[result] / LOG10, walk.log_product / LOG10, pd.DataFrame(walk.rows)
-    )
+    return Lipschitz(walk.logs[result] / LOG10, walk.log_product / LOG10, pd.DataFrame(walk.rows))
 
 
 def local_lipschitz(net: nn.Module, x: Tensor, *, batch_size: int = 100) -> pd.DataFrame:

@@ -60,7 +60,7 @@ def margins(net: nn.Module, x: Tensor, y: Tensor, *, batch_size: int = 500) -> T
     check_batch(x, batch_size)
     errors.require(
         isinstance(y, Tensor) and tuple(y.shape) == (len(x),),
-        f"y has shape {tuple(getattr(y, 'shape', ()))}; it must be ({len(x)},), a label for each x.",
+        f"y has shape {tuple(getattr(y, 'shape', ()))}; it must be ({len(x)},), a label each.",
     )
     with torch.no_grad(), evaluating(net):
         pieces = [
@@ -131,7 +131,7 @@ def kappa(
     kappa at all: it says how large kappa could be if that share of the points were left out.
 
     Args:
-        gradient_norms: (N,), e.g. of `snlib.evaluation.gradient_norms`, on clean or attacked inputs.
+        gradient_norms: (N,), of `snlib.evaluation.gradient_norms`, say, at clean or attacked x.
         quantiles: levels in [0, 1].
         thresholds: for each, the fraction of norms strictly below it.
 
@@ -141,15 +141,13 @@ def kappa(
     Raises:
         UserError: no norms, negative or NaN ones, a level outside [0, 1].
     """
-    values = torch.as_tensor(gradient_norms).detach().double().cpu().numpy()
+    values = torch.as_tensor(gradient_norms, dtype=torch.float64).detach().cpu().numpy()
     errors.require(
         values.ndim == 1 and values.size > 0 and bool((values >= 0).all()),
         f"gradient_norms have shape {values.shape}; they must be (N,), N >= 1, numbers >= 0.",
     )
     for level in quantiles:
-        errors.require(
-            0 <= level <= 1, f"quantiles hold {level!r}; a level must lie in [0, 1]."
-        )
+        errors.require(0 <= level <= 1, f"quantiles hold {level!r}; a level must lie in [0, 1].")
     rows = [("count", math.nan, float(values.size)), ("minimum", math.nan, float(values.min()))]
     rows += [("quantile", level, float(np.quantile(values, level))) for level in quantiles]
     rows += [("below", cut, float((values < cut).mean())) for cut in thresholds]

@@ -147,7 +147,13 @@ def gather(layers: Layers, in_shape: Sequence[int] | None, sigma: str = "upper")
         bias = bool(layers["bias"].any()) if "bias" in layers else None
         modules = layers.attrs.get("modules")
     else:
-        pairs = np.array([tuple(pair) for pair in layers], dtype=float)
+        try:
+            pairs = np.array([tuple(pair) for pair in layers], dtype=float)
+        except (TypeError, ValueError):
+            raise errors.UserError(
+                f"the norms are a {type(layers).__name__}; give pairs (sigma, frobenius), a table "
+                "of snlib.bounds.layer_norms, or a net and in_shape."
+            ) from None
         names = [str(index) for index in range(len(pairs))]
     errors.require(
         pairs.ndim == 2 and pairs.shape[1] == 2 and len(pairs) > 0,

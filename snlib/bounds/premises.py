@@ -74,7 +74,7 @@ def of_the_net(norms: Norms, smooth: bool) -> Premises:
             "the activation is 1-Lipschitz and 1-smooth with s(0) = 0",
             "not known" if not kinds else ", ".join(rough) or "smooth",
             "ELU, tanh or the like; not ReLU, not max-pooling",
-            None if not kinds else not rough,
+            None if not kinds else (False if rough else None if own else True),
         )
     spread = max(norms.log_sigma.max(), -norms.log_sigma.min()) / math.log(10)
     premises.add(
