@@ -150,7 +150,7 @@ def execute(path: Path, result: Path, scale: str) -> str | None:
     """Run one notebook by papermill in a process of its own; returns the error, in a line."""
     command = [sys.executable, "-m", "papermill", str(path), str(result)]
     command += ["--parameters", "scale", scale, "--parameters", "store", STORE]
-    command += ["--kernel", KERNEL["name"], "--cwd", str(path.parent)]
+    command += ["--kernel", KERNEL["name"], "--language", "python", "--cwd", str(path.parent)]
     command += ["--execution-timeout", str(CELL_SECONDS), "--no-progress-bar"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
