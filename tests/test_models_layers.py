@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from snlib import models
+from snlib import models, spectral
 from snlib.models import layers
 
 COLOUR, GREY = (3, 28, 28), (1, 28, 28)
@@ -109,3 +109,31 @@ def test_same_convolution_has_its_adjoint(kernel, stride, height, width):
     padded[:, :, : back.shape[2], : back.shape[3]] = back
     adjoint = padded[:, :, top : top + height, left : left + width]
     torch.testing.assert_close((image * v).sum(), (u * adjoint).sum())
+
+
+def test_operator_norm_of_an_asymmetric_convolution():
+    """Its matrix, column by column from the definition, has the norm that the budget sees."""
+    conv = layers.SameConv2d(2, 3, 3, 2, size=(6, 8), bias=False).double()
+    weight = conv.weight.detach().numpy()
+    columns = []
+    for pixel in np.eye(2 * 6 * 8).reshape(-1, 2, 6, 8):
+        windows = [window for _, _, window in same_by_definition(pixel, 3, 2)]
+        columns.append([(weight * np.nan_to_num(w)).sum((1, 2, 3)) for w in windows])
+    matrix = np.array(columns).reshape(2 * 6 * 8, -1).T
+    sigma = np.linalg.svd(matrix, compute_uv=False)[0]
+    found = spectral.operator_norm(conv, (2, 6, 8))
+    assert found.lower * (1 - 1e-6) <= sigma <= found.upper * (1 + 1e-6)
+    assert found.upper / found.lower < 1.05
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["alexnet", "elu_net", "mlp2", "inception", "resnet", "vgg", "densenet_40", "wide_resnet"],
+)
+def test_one_call_puts_the_budget_on_every_layer(name):
+    net = models.build(name, COLOUR, width=0.1)
+    names = {n for n, m in net.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
+    spectral.constrain(net, 1.0, COLOUR)
+    assert {n for n, _ in spectral.constrained_layers(net)} == names
+    net(torch.rand(2, *COLOUR)).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
