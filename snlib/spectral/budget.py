@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,31 @@ from torch.nn.utils import parametrize
 
 from snlib import errors
 from snlib.spectral import tracking
-from snlib.spectral.operators import Operator, ReshapedKernel, check_weight, layers
+from snlib.spectral.clip import ClipMatrix, clip
+from snlib.spectral.guarantee import UpperBound
+from snlib.spectral.operators import Operator, ReshapedKernel, check_finite, layers
 from snlib.spectral.tracking import Track
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """No autocast and no TF32 inside: both bias the Ritz value upwards."""
+    with ExitStack() as stack:
+        if torch.is_autocast_enabled(device.type):
+            stack.enter_context(torch.autocast(device.type, enabled=False))
+        if device.type == "cuda":
+            allowed = torch.backends.cuda.matmul.allow_tf32
+            stack.callback(setattr, torch.backends.cuda.matmul, "allow_tf32", allowed)
+            torch.backends.cuda.matmul.allow_tf32 = False
+            stack.enter_context(
+                torch.backends.cudnn.flags(
+                    enabled=torch.backends.cudnn.enabled,
+                    benchmark=torch.backends.cudnn.benchmark,
+                    deterministic=torch.backends.cudnn.deterministic,
+                    allow_tf32=False,
+                )
+            )
+        yield
 
 
 class Budget(nn.Module):
@@ -28,7 +51,7 @@ class Budget(nn.Module):
         basis: (p, n) the tracked subspace of inputs.
         gradient: d sigma / d W shaped like the weight (convolutions), so sigma = <W, gradient>;
         left, right: (m,), (n,) the singular vectors (matrices), so sigma = left^T W right.
-        inflation: 0-dimensional, upper bound over tracked value; 1 unless `guaranteed`.
+        limit: 0-dimensional, beta, or under `guaranteed` beta x tracked value / upper bound.
     """
 
     def __init__(
@@ -47,68 +70,97 @@ class Budget(nn.Module):
     ) -> None:
         super().__init__()
         weight = layer.weight.detach()
-        check_weight(weight, name)
+        check_finite(weight, name)
         self.beta, self.name, self.method, self.steps = beta, name, method, steps
         self.exact = gradient == "exact"
         self.guaranteed = guaranteed
         matrix = kind == "reshaped" or isinstance(layer, nn.Linear)
         self.operator = (ReshapedKernel if matrix else Operator)(layer, in_shape, name)
-        self.small = matrix and method == "krylov" and min(
-            self.operator.outputs, self.operator.inputs
-        ) <= tracking.GRAM
+        self.exactly = method == "krylov" and tracking.is_small(self.operator)
+        self.upper = UpperBound(self.operator, layer) if guaranteed else None
         self.last: Track | None = None
         self.cached: Tensor | None = None
-        rows = 1 if method == "power" else min(tracking.MEMORY, self.operator.outputs)
-        basis = tracking.random_basis(
-            0 if self.small else rows, self.operator.inputs, weight, seed
+        self.seed, self.refreshes = seed, 0
+        rows = 1 if method == "power" else 0 if self.exactly else tracking.MEMORY
+        self.register_buffer(
+            "basis", tracking.random_basis(rows, self.operator.inputs, weight, seed)
         )
-        self.register_buffer("basis", basis)
         if matrix:
             self.register_buffer("left", weight.new_zeros(self.operator.outputs))
             self.register_buffer("right", weight.new_zeros(self.operator.inputs))
         else:
             self.register_buffer("gradient", torch.zeros_like(weight))
-        self.register_buffer("inflation", weight.new_ones(()))
+        self.register_buffer("limit", weight.new_tensor(beta))
         self.refresh(weight, cold=True)
 
     def sigma(self, weight: Tensor) -> Tensor:
-        """The tracked norm, linear in the weight: <W, d sigma / d W>, 0-dimensional."""
+        """The tracked norm, linear in the weight, 0-dimensional."""
         if "gradient" in self._buffers:
             return (weight * self.gradient).sum()
-        return self.left @ (self.operator.matrix(weight) @ self.right)
+        # Sums, not matrix products: autocast would do those in bfloat16.
+        return ((self.operator.matrix(weight) * self.right).sum(1) * self.left).sum()
 
     def forward(self, weight: Tensor) -> Tensor:
-        """(shape of W) -> (shape of W): W / max(1, sigma / beta)."""
+        """(shape of W) -> (shape of W): W / max(1, sigma / limit)."""
         if self.cached is not None:
             return self.cached
-        sigma = self.sigma(weight if self.exact else weight.detach())
-        return weight / torch.clamp(sigma * (self.inflation / self.beta), min=1.0)
+        if self._fused(weight):
+            return ClipMatrix.apply(weight, self.left, self.right, self.limit)[0]
+        return clip(weight, self.sigma(weight if self.exact else weight.detach()), self.limit)
+
+    def _fused(self, weight: Tensor) -> bool:
+        """Whether the hand-written gradient applies; a compiler fuses the plain formula itself."""
+        return (
+            "left" in self._buffers
+            and self.exact
+            and weight.dim() == 2
+            and not torch.compiler.is_compiling()
+            and not torch.is_autocast_enabled(weight.device.type)
+        )
 
     @torch.no_grad()
     def refresh(self, weight: Tensor, cold: bool = False) -> None:
         """Move the singular vectors to those of `weight`."""
-        if self.small:
-            track = tracking.gram(self.operator, weight)
-        elif self.method == "power":
-            track = tracking.power(self.operator, weight, self.basis, self.steps or 1)
-        elif cold:
-            track = tracking.krylov(
-                self.operator, weight, self.basis, most=tracking.COLD, growth=0.0
-            )
-        elif self.steps is not None:
-            track = tracking.krylov(
-                self.operator, weight, self.basis, fewest=self.steps, most=self.steps
-            )
-        else:
-            track = tracking.krylov(self.operator, weight, self.basis)
-        if track.basis is not None:
-            self.basis.copy_(track.basis)
-        if "gradient" in self._buffers:
-            self.gradient.copy_(self.operator.gradient(track.u, track.v, weight))
-        else:
-            self.left.copy_(track.u[0])
-            self.right.copy_(track.v[0])
+        with full_precision(weight.device):
+            track = self._track(weight, cold)
+            if track.basis is not None:
+                self.basis.copy_(track.basis)
+            if "gradient" in self._buffers:
+                self.gradient.copy_(self.operator.gradient(track.u, track.v, weight))
+            else:
+                self.left.copy_(track.u[0])
+                self.right.copy_(track.v[0])
+            if self.guaranteed:
+                self.limit.fill_(self.beta / self.upper.inflation(weight, self.sigma(weight)))
         self.last = track
+
+    def _track(self, weight: Tensor, cold: bool) -> Track:
+        self.refreshes += 1
+        if self.exactly:
+            return tracking.exact(self.operator, weight)
+        if self.method == "power":
+            return tracking.power(self.operator, weight, self.basis, self.steps or 1)
+        # The seed of the scout is a function of what the state dict holds, so that training
+        # resumed from a checkpoint is the same training.
+        generator = torch.Generator().manual_seed((self.seed << 32) + self.refreshes)
+        scout = torch.randn(1, self.operator.inputs, generator=generator).to(self.basis)
+        fewest, most, growth = tracking.fewest_products(self.operator), tracking.MOST, None
+        if cold:
+            fewest = most = tracking.COLD
+        elif self.steps is not None:
+            fewest = most = self.steps
+        growth = 0.0 if fewest == most else tracking.GROWTH
+        return tracking.krylov(
+            self.operator, weight, self.basis, scout, fewest=fewest, most=most, growth=growth
+        )
+
+    def get_extra_state(self) -> Tensor:
+        """The number of refreshes so far, for the state dict."""
+        return torch.tensor(self.refreshes)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take up the number of refreshes from a state dict."""
+        self.refreshes = int(state)
 
     def extra_repr(self) -> str:
         """The settings, for print(net)."""

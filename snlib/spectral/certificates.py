@@ -25,7 +25,7 @@ from snlib.spectral.geometry import geometry_of
 from snlib.spectral.operators import (
     Operator,
     ReshapedKernel,
-    check_weight,
+    check_finite,
     dense_matrix,
     plain_class,
 )
@@ -181,7 +181,7 @@ def operator_norm(
     errors.one_of("certificate", certificate, ("auto", "fft", "lanczos", "dense"))
     errors.positive("tolerance", tolerance)
     operator = Operator(layer, in_shape)
-    check_weight(layer.weight.detach(), "layer")
+    check_finite(layer.weight.detach(), "layer")
     weight = layer.weight.detach().double()
     if operator.linear:
         # Every position of a Linear layer's input meets the same matrix.

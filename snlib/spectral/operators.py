@@ -230,10 +230,10 @@ def layers(
     return [(names[module], module, shape) for module, shape in found.items()]
 
 
-def check_weight(weight: Tensor, name: str) -> None:
-    """Refuse a weight with a NaN or an infinity in it."""
+def check_finite(numbers: Tensor, name: str) -> None:
+    """Refuse a weight, or what was computed from it, with a NaN or an infinity in it."""
     require(
-        bool(torch.isfinite(weight).all()),
+        bool(torch.isfinite(numbers).all()),
         f"the weight of {name} holds NaN or inf; its norm is undefined; "
         "lower the learning rate or load an earlier checkpoint.",
     )

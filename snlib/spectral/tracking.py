@@ -1,9 +1,12 @@
 """Largest singular value of a slowly moving operator: warm Rayleigh-Ritz on a kept subspace.
 
 A budgeted layer pushes down exactly the singular direction it tracks, so the others rise, the top
-of the spectrum flattens and modes keep crossing. One remembered vector then loses the top. Here a
-few Ritz vectors are kept from step to step, and each refresh enlarges their span by residuals of
-the leading pair (for a fixed operator: thick-restarted Lanczos) until the Ritz value stops growing.
+of the spectrum flattens and modes keep crossing. One remembered vector then loses the top: it
+converges, to what is no longer the largest. So a few Ritz vectors are kept from step to step, and
+each refresh enlarges their span in two directions at once: by residuals of the leading pair (for a
+fixed operator: thick-restarted Lanczos), and by a Krylov sequence of a fresh random vector, the
+scout, which alone can see a mode that is orthogonal to all that is kept. That happens: an operator
+that nearly commutes with shifts hardly couples frequencies, least of all with few channels.
 """
 
 from __future__ import annotations
@@ -13,19 +16,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from snlib.errors import UserError
-from snlib.spectral.operators import Operator, ReshapedKernel
+from snlib.spectral.operators import Operator, ReshapedKernel, check_finite
 
-MEMORY = 3  # Ritz vectors kept from one refresh to the next
-FEWEST, MOST = 3, 12  # products with A^T A in one refresh
-COLD = 40  # products of a cold start
+MEMORY = 4  # Ritz vectors kept from one refresh to the next
+MOST = 6  # block products with A^T A in one refresh
 GROWTH = 1e-3  # relative growth of the Ritz value below which a refresh stops
-GRAM = 32  # matrices with a side up to this are solved exactly by their Gram matrix
+COLD = 40  # block products of a cold start
+SMALL_MATRIX, SMALL_INPUT = 32, 64  # sides up to which exact eigenvectors are cheaper
 
 
 @dataclass
 class Track:
-    """What one refresh found: sigma = <u, A v> with unit u (1, m) and v (1, n)."""
+    """What one refresh found: sigma = <u, A v> with unit u (1, m) and v (1, n).
+
+    Attributes:
+        basis: (p, n) Ritz vectors to start from next time; None where the result is exact.
+        products: block products with A^T A spent.
+        growth: the relative growth of sigma at the last product; nan for power iteration.
+    """
 
     sigma: float
     u: Tensor
@@ -35,6 +43,23 @@ class Track:
     growth: float
 
 
+def fewest_products(operator: Operator | ReshapedKernel) -> int:
+    """Block products before a refresh may stop, enough for an overshoot below 1e-2 in training.
+
+    Matrices mix all their directions; a first layer's few channels leave its frequencies apart.
+    """
+    if operator.linear:
+        return 1
+    return 5 if operator.in_shape[0] <= 4 else 2
+
+
+def is_small(operator: Operator | ReshapedKernel) -> bool:
+    """Whether `exact` is cheaper than tracking."""
+    if operator.linear:
+        return min(operator.outputs, operator.inputs) <= SMALL_MATRIX
+    return operator.inputs <= SMALL_INPUT
+
+
 def random_basis(rows: int, size: int, like: Tensor, seed: int) -> Tensor:
     """Orthonormal rows (rows, size) from a generator of their own."""
     generator = torch.Generator().manual_seed(seed)
@@ -42,109 +67,117 @@ def random_basis(rows: int, size: int, like: Tensor, seed: int) -> Tensor:
     return torch.linalg.qr(start).Q.T.to(like)
 
 
-def _leading(gram: Tensor) -> tuple[Tensor, Tensor]:
+def _eigh(gram: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues and eigenvectors, largest last; small, so always on the CPU in float64."""
     return torch.linalg.eigh(gram.to("cpu", torch.float64))
 
 
-def _check(value: float, name: str) -> None:
-    if not value < float("inf"):  # NaN fails too
-        raise UserError(
-            f"the weight of {name} holds NaN or inf; its norm is undefined; "
-            "lower the learning rate or load an earlier checkpoint."
-        )
+def _orthonormal(new: Tensor, rows: Tensor) -> Tensor:
+    """Rows spanning what `new` adds to the orthonormal `rows`; fewer where it adds nothing."""
+    new = new / new.norm(dim=1, keepdim=True).clamp_min(torch.finfo(new.dtype).tiny)
+    # Twice, because once loses orthogonality in float32 when little is left.
+    new = new - (new @ rows.T) @ rows
+    new = new - (new @ rows.T) @ rows
+    values, vectors = _eigh(new @ new.T)
+    if values[0] <= 1e-12:
+        values, vectors = values[values > 1e-12], vectors[:, values > 1e-12]
+    new = (vectors / values.sqrt()).T.to(new) @ new
+    return new - (new @ rows.T) @ rows
 
 
 def krylov(
     operator: Operator | ReshapedKernel,
     weight: Tensor,
     basis: Tensor,
+    scout: Tensor,
     *,
-    fewest: int = FEWEST,
+    fewest: int,
     most: int = MOST,
     growth: float = GROWTH,
 ) -> Track:
-    """Enlarge span(basis) by residuals of its leading Ritz pair until the Ritz value stalls.
+    """Enlarge span(basis, scout) by block products until the leading Ritz value stalls.
 
     Args:
         operator: the layer's linear map.
         weight: its weight, detached.
         basis: (p, n) orthonormal rows.
-        fewest: products with A^T A before stopping is considered.
-        most: products at which it stops anyway.
+        scout: (1, n) a random row.
+        fewest: block products with A^T A before stopping is considered.
+        most: block products at which it stops anyway.
         growth: stop when a product raises the Ritz value of sigma by less than this fraction.
     """
-    kept = basis.shape[0]
-    total = min(kept + most, basis.shape[1])
-    rows = basis.new_empty(total, basis.shape[1])
-    rows[:kept] = basis
-    images = basis.new_empty(total, operator.outputs)
-    images[:kept] = operator.forward(basis, weight)
-    gram = torch.zeros(total, total, dtype=torch.float64)
-    gram[:kept, :kept] = images[:kept] @ images[:kept].T
-    size, products, previous, increase = kept, 0, 0.0, float("inf")
+    kept, inputs = basis.shape
+    rows = basis
+    if kept < inputs:
+        rows = torch.cat([rows, _orthonormal(scout, rows)])
+    images = operator.forward(rows, weight)
+    gram = (images @ images.T).to("cpu", torch.float64)
+    products, previous, increase = 0, 0.0, 0.0
     while True:
-        values, vectors = _leading(gram[:size, :size])
+        check_finite(gram, operator.name)
+        values, vectors = _eigh(gram)
         value = float(values[-1])
-        _check(value, operator.name)
         if value <= 0.0:
             break
         increase = (value - previous) / (2 * value)
         previous = value
-        if size == total or (products >= fewest and increase < growth):
+        size = len(gram)
+        if products >= most or size == inputs or (products >= fewest and increase < growth):
             break
-        lead = vectors[:, -1].to(rows)
-        back = operator.adjoint((lead @ images[:size])[None], weight)[0]
+        # The leader, and the best of what is not kept.
+        chosen = [-1] if size <= kept or size + 1 == inputs else [-1, -kept - 1]
+        pairs = vectors[:, chosen].T.to(rows)
+        new = _orthonormal(operator.adjoint(pairs @ images, weight), rows)
         products += 1
-        # Twice, because once loses orthogonality in float32 when the residual is small.
-        scale = float(back.norm())
-        back = back - (rows[:size] @ back) @ rows[:size]
-        back = back - (rows[:size] @ back) @ rows[:size]
-        length = float(back.norm())
-        if length <= 1e-6 * scale:
+        if not len(new):
             break
-        rows[size] = back / length
-        images[size : size + 1] = operator.forward(rows[size : size + 1], weight)
-        border = images[: size + 1] @ images[size]
-        gram[size, : size + 1] = border
-        gram[: size + 1, size] = border
-        size += 1
+        added = operator.forward(new, weight)
+        rows, images = torch.cat([rows, new]), torch.cat([images, added])
+        border = (images @ added.T).to("cpu", torch.float64)
+        larger = border.new_empty(len(rows), len(rows))
+        larger[:size, :size] = gram
+        larger[:, size:] = border
+        larger[size:, :size] = border[:size].T
+        gram = larger
     ritz = vectors[:, -kept:].flip(1).T.to(rows)
-    basis = ritz @ rows[:size]
-    image = ritz[:1] @ images[:size]
-    length = image.norm()
-    sigma = max(previous, 0.0) ** 0.5
-    u = image / length.clamp_min(torch.finfo(image.dtype).tiny)
-    return Track(sigma, u, basis[:1], basis, products, increase)
+    basis = ritz @ rows
+    image = ritz[:1] @ images
+    u = image / image.norm().clamp_min(torch.finfo(image.dtype).tiny)
+    return Track(max(previous, 0.0) ** 0.5, u, basis[:1], basis, products, increase)
 
 
-def gram(operator: ReshapedKernel, weight: Tensor) -> Track:
-    """Exact, for matrices with a short side: the eigenvectors of the small Gram matrix."""
-    matrix = operator.matrix(weight)
+def exact(operator: Operator | ReshapedKernel, weight: Tensor) -> Track:
+    """By the eigenvectors of the smaller Gram matrix."""
+    if operator.linear:
+        matrix = operator.matrix(weight)
+    else:
+        eye = torch.eye(operator.inputs, dtype=weight.dtype, device=weight.device)
+        matrix = operator.forward(eye, weight).T
     wide = matrix.shape[0] <= matrix.shape[1]
-    values, vectors = torch.linalg.eigh(matrix @ matrix.T if wide else matrix.T @ matrix)
+    gram = matrix @ matrix.T if wide else matrix.T @ matrix
+    check_finite(gram, operator.name)
+    values, vectors = torch.linalg.eigh(gram)
     sigma = float(values[-1].clamp_min(0)) ** 0.5
-    _check(sigma, operator.name)
     short = vectors[:, -1:].T
     long = short @ matrix if wide else short @ matrix.T
     long = long / long.norm().clamp_min(torch.finfo(matrix.dtype).tiny)
     u, v = (short, long) if wide else (long, short)
-    if sigma == 0.0:
-        u = torch.zeros_like(u)
-    return Track(sigma, u, v, None, 1, 0.0)
+    return Track(sigma, u if sigma else torch.zeros_like(u), v, None, 1, 0.0)
 
 
 def power(
     operator: Operator | ReshapedKernel, weight: Tensor, basis: Tensor, steps: int
 ) -> Track:
     """Power iteration as in the paper's code: sigma = <A v, u> with u from before v moved."""
-    v = basis[:1]
+    v = basis
     tiny = torch.finfo(v.dtype).tiny
+    sigma = torch.zeros(())
     for _ in range(steps):
         u = operator.forward(v, weight)
         u = u / u.norm().clamp_min(tiny)
-        v = operator.adjoint(u, weight)
-        sigma = float(v.norm())
-        v = v / v.norm().clamp_min(tiny)
-    _check(sigma, operator.name)
-    return Track(sigma, u, v, v if sigma > 0 else basis[:1], steps, float("nan"))
+        moved = operator.adjoint(u, weight)
+        sigma = moved.norm()
+        # A zero map leaves the vector where it was, so that it can grow again.
+        v = torch.where(sigma > 0, moved / sigma.clamp_min(tiny), v)
+    check_finite(sigma, operator.name)
+    return Track(float(sigma), u, v, v, steps, float("nan"))
