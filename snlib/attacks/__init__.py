@@ -10,9 +10,10 @@ from snlib.attacks.penalty import wrm
 from snlib.attacks.pixels import pixel_box, pixel_eps
 from snlib.attacks.projected import fgm, pgm
 from snlib.attacks.specification import KINDS, Attack
+from snlib.attacks.square import autoattack, square
 from snlib.attacks.state import Net, untouched
 
 __all__ = [
-    "KINDS", "Attack", "Clip", "Info", "Net", "fgm", "pgm", "pixel_box", "pixel_eps",
-    "trades_attack", "untouched", "wrm",
+    "KINDS", "Attack", "Clip", "Info", "Net", "autoattack", "fgm", "pgm", "pixel_box", "pixel_eps",
+    "square", "trades_attack", "untouched", "wrm",
 ]  # fmt: skip

@@ -146,7 +146,7 @@ def pgm(
             if restarts == 1:
                 best = x_adv
                 break
-            margin = _violation(net, x_adv, y, targeted)
+            margin = violation(net, x_adv, y, targeted)
             if best is None:
                 best, best_margin = x_adv, margin
             else:
@@ -156,7 +156,7 @@ def pgm(
     return (best, ball.info()) if return_info else best
 
 
-def _violation(net: Net, x_adv: Tensor, y: Tensor, targeted: bool) -> Tensor:
+def violation(net: Net, x_adv: Tensor, y: Tensor, targeted: bool = False) -> Tensor:
     """Largest other logit minus that of y, (N,): positive exactly where x_adv is misclassified."""
     with torch.no_grad():
         logits = net(x_adv)
