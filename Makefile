@@ -20,7 +20,7 @@ endif
 
 help: ## this list
 	@echo "Generalizable Adversarial Training via Spectral Normalization: a workbook."
-	@echo "The first command also installs (once, about 5.5 GB on Linux; minutes, by your network)."
+	@echo "The first command also installs (once, about 6 GB on Linux; 3 to 15 minutes by your network)."
 	@echo
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
@@ -60,7 +60,7 @@ $(STAMP): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 to 3.14 is needed and was not found. Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || { echo "$(PYTHON) is not Python 3.11 to 3.14. Name another: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
-	@echo "Installing into .venv, once: 3 to 15 minutes by your network (about 5.5 GB on disk on Linux, 1.5 GB on macOS) ..."
+	@echo "Installing into .venv, once: 3 to 15 minutes by your network (about 6 GB on disk on Linux, less on macOS) ..."
 	@$(VENV) -c '' 2>/dev/null || $(PYTHON) -m venv --clear .venv
 	@$(VENV) -m pip install --disable-pip-version-check -e '.[test]'
 	@printf '%s' "$(CURDIR)" > $(STAMP)

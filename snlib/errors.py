@@ -26,11 +26,10 @@ def one_of(name: str, value: object, allowed: Iterable[object]) -> object:
     choices = list(allowed)
     if value in choices:
         return value
-    near = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1, cutoff=0.5)
+    names = [str(choice) for choice in choices]
+    near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise UserError(
-        f"{name} is {value!r}; allowed are {', '.join(str(choice) for choice in choices)}.{hint}"
-    )
+    raise UserError(f"{name} is {value!r}; allowed are {', '.join(names)}.{hint}")
 
 
 def positive(name: str, value: float, *, zero: bool = False, infinite: bool = False) -> float:

@@ -60,7 +60,7 @@ def test_the_pins_are_what_runs_here(name: str) -> None:
 def test_every_import_of_the_package_is_pinned() -> None:
     """Read from the sources, so that a module cannot lean on what another library brings along."""
     modules = importlib.metadata.packages_distributions()
-    known = {name.lower().replace("_", "-") for name in CORE | EXTRAS["cluster"]}
+    known = {name.lower().replace("_", "-") for name in CORE | EXTRAS["audit"] | EXTRAS["cluster"]}
     for path in (ROOT / "snlib").rglob("*.py"):
         for name in re.findall(r"^\s*(?:import|from) (\w+)", path.read_text(), re.M):
             for owner in modules.get(name, []):
