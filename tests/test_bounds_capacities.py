@@ -1,4 +1,4 @@
-"""Capacities, their premises, the whole bound: by hand, against published sizes, monotone."""
+"""Capacities: by hand, against known sizes, monotone in every argument, never overflowing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 
 import pandas as pd
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -59,7 +58,7 @@ def test_bartlett_and_the_residual_form_by_hand():
     assert phi("xiao2023", eps=1.0, residual=True) == pytest.approx(residual)
 
 
-# FACTS: d = 5, all s_i = beta, step_size .324 (eps = 15/2 step_size), 15 steps.
+# Sizes worked out independently, two digits or fewer: d = 5, all s_i = beta, step_size .324 (eps = 15/2 step_size), 15 steps.
 SIZES = [
     (1.0, 1, 5, 5, (123, 406), (22, 30)),
     (1.3, 3.7, 11.8, 43.6, (1.1e3, 3.5e3), (37, 44)),
@@ -84,7 +83,7 @@ def test_published_sizes(beta, product, total, lip, fgm, pgm):
         assert not capacity.defined and "Lip < lambda" in capacity.refuted
 
 
-def test_wrm_is_defined_where_facts_say():
+def test_wrm_is_defined_for_the_budgets_that_two_layers_allow():
     # P S = beta^3 (1 + beta) of a net with two weight matrices
     for beta, penalty in ((0.5, 0.1946), (0.74, 0.737)):
         assert bounds.capacity([(beta, 1.0)] * 2, theorem="wrm", wrm_lambda=penalty).defined
@@ -209,27 +208,6 @@ def test_every_adversarial_capacity_tends_to_that_of_erm():
     assert phi("wrm", wrm_gamma=1e12) == pytest.approx(erm)
 
 
-def holds(capacity: bounds.Capacity, words: str):
-    rows = capacity.premises[capacity.premises["premise"].str.contains(words, regex=False)]
-    assert len(rows) == 1
-    return rows["holds"].iloc[0]
-
-
-def test_premises_tell_what_the_net_is():
-    elu = nn.Sequential(nn.Linear(6, 5, bias=False), nn.ELU(), nn.Linear(5, 3, bias=False))
-    biased = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3, bias=False))
-    pooled = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ELU(), nn.MaxPool2d(2), nn.Flatten())
-    arguments = {"theorem": "fgm", "eps": 0.1, "kappa": 0.1}
-    found = []
-    for net, shape in ((elu, (6,)), (biased, (6,)), (pooled, (1, 6, 6))):
-        capacity = bounds.capacity(net, shape, **arguments)
-        found.append([holds(capacity, words) for words in ("biases", "a chain", "1-smooth with")])
-        assert holds(capacity, "kappa") is None and capacity.defined
-    assert found == [[True, True, True], [False, True, False], [False, False, False]]
-    unknown = bounds.capacity(PAIRS, **arguments)
-    assert [holds(unknown, words) for words in ("biases", "a chain")] == [None, None]
-
-
 def test_a_net_and_its_recorded_table_give_the_same_capacity():
     net = nn.Sequential(nn.Conv2d(1, 2, 3, stride=2), nn.ELU(), nn.Flatten(), nn.Linear(8, 3))
     table = bounds.layer_norms(net, (1, 6, 6))
@@ -241,51 +219,6 @@ def test_a_net_and_its_recorded_table_give_the_same_capacity():
         assert one.log10_phi == pytest.approx(other.log10_phi, abs=1e-9)
     lower = bounds.capacity(recorded, sigma="lower").log10_phi
     assert lower <= bounds.capacity(recorded, sigma="upper").log10_phi
-
-
-def test_the_whole_bound_by_hand():
-    erm = bounds.capacity(PAIRS)
-    known = {"margin": 0.7, "samples": 900, "input_norm": 3.0, "width": 11}
-    size = 36 * RATIO
-    order = math.sqrt(
-        (9 * 4 * 11 * math.log(22) * size + math.log(2 * 900 / 0.05)) / (0.7**2 * 900)
-    )
-    found = bounds.generalization(erm, risk=0.25, **known)
-    assert found.bound == pytest.approx(0.25 + order)
-    kl = (42 * math.e * 2 * 3) ** 2 * 11 * math.log(4 * 11 * 2) * size / (2 * 0.7**2)
-    explicit = 4 * math.sqrt((kl + math.log(6 * 900 * 2 * 900**0.25 / 0.05)) / 899)
-    found = bounds.generalization(erm, constants="explicit", **known)
-    assert found.bound == pytest.approx(explicit)
-    # R = B + P / lambda for wrm, B + eps for fgm, the l_inf factor sqrt(n) for xiao2023
-    wrm = bounds.capacity(PAIRS, theorem="wrm", wrm_lambda=60.0)
-    fgm = bounds.capacity(PAIRS, theorem="fgm", eps=0.5, kappa=1.0)
-    xiao = bounds.capacity(PAIRS, theorem="xiao2023", eps=0.5)
-    assert 10 ** bounds.generalization(wrm, **known).log10_radius == pytest.approx(3.1)
-    assert 10 ** bounds.generalization(fgm, **known).log10_radius == pytest.approx(3.5)
-    wide = bounds.generalization(xiao, norm=math.inf, input_size=16, **known)
-    assert 10**wide.log10_radius == pytest.approx(5.0)
-
-
-def test_an_undefined_capacity_stays_undefined():
-    wrm = bounds.capacity(PAIRS, theorem="wrm", wrm_lambda=48.0)
-    known = {"margin": 0.7, "samples": 900, "input_norm": 3.0, "width": 11}
-    whole = bounds.generalization(wrm, **known)
-    assert math.isnan(whole.log10_gap) and whole.vacuous and not wrm.defined
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.floats(0.1, 5), st.floats(1.01, 3), st.sampled_from(["order", "explicit"]))
-def test_the_bound_shrinks_with_margin_and_samples_and_grows_with_the_rest(margin, up, constants):
-    def gap(**changed):
-        known = {"margin": margin, "samples": 1000, "input_norm": 5.0, "width": 20}
-        return bounds.generalization(capacity, constants=constants, **(known | changed)).log10_gap
-
-    capacity = bounds.capacity(PAIRS, theorem="xiao2023", eps=0.4)
-    assert gap(margin=margin * up) < gap()
-    assert gap(samples=int(1000 * up)) < gap()
-    assert gap(input_norm=5 * up) > gap()
-    assert gap(width=int(20 * up + 1)) > gap()
-    assert gap(eta=0.05 / up) > gap()
 
 
 @pytest.mark.parametrize(
@@ -320,50 +253,3 @@ def test_bad_input_is_refused_in_one_line(call, words):
         call()
     assert "\n" not in str(caught.value)
     assert all(word in str(caught.value) for word in words), caught.value
-
-
-@pytest.mark.parametrize(
-    ("changed", "words"),
-    [
-        ({"margin": 0.0}, "margin is 0.0"),
-        ({"samples": 1}, "samples is 1"),
-        ({"width": 2.5}, "width is 2.5"),
-        ({"input_norm": -1.0}, "input_norm is -1.0"),
-        ({"eta": 1.5}, "eta is 1.5"),
-        ({"risk": 1.5}, "risk is 1.5"),
-        ({"norm": math.inf}, "input_size is None"),
-        ({"norm": 0.5}, "norm is 0.5"),
-        ({"constants": "explicit"}, "not for 'fgm'"),
-    ],
-)
-def test_bad_input_to_the_whole_bound_is_refused_in_one_line(changed, words):
-    known = {"margin": 0.7, "samples": 900, "input_norm": 3.0, "width": 11}
-    capacity = bounds.capacity(PAIRS, theorem="fgm", eps=1.0, kappa=1.0)
-    with pytest.raises(UserError) as caught:
-        bounds.generalization(capacity, **(known | changed))
-    assert words in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_layer_norms_are_those_of_the_dense_matrices():
-    from snlib import spectral
-    from snlib.models.layers import SameConv2d
-
-    torch.manual_seed(0)
-    net = nn.Sequential(
-        nn.Conv2d(2, 4, 3, padding=1, groups=2),
-        SameConv2d(4, 3, 3, 2, size=(7, 7)),
-        nn.Conv2d(3, 3, 3, padding=2, padding_mode="reflect", dilation=2),
-        nn.Conv2d(3, 2, 3, padding=1, padding_mode="circular"),
-        nn.Flatten(),
-        nn.Linear(32, 5, bias=False),
-    ).double()
-    spectral.constrain(net, 0.7, (2, 7, 7))
-    table = bounds.layer_norms(net, (2, 7, 7)).set_index("layer")
-    for name, layer, shape in spectral.layers(net, (2, 7, 7)):
-        dense, row = spectral.dense_matrix(layer, shape), table.loc[name]
-        assert row["norm21"] == pytest.approx(float(dense.norm(dim=1).sum()), rel=1e-9)
-        assert row["frobenius"] == pytest.approx(float(dense.norm()), rel=1e-6)
-        assert (row["outputs"], row["inputs"]) == tuple(dense.shape)
-        assert row["kernel_frobenius"] == pytest.approx(float(layer.weight.detach().norm()))
-    assert table["bias"].tolist() == [True] * 4 + [False]
-    assert table["kind"].tolist() == ["conv"] * 4 + ["linear"]

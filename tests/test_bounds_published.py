@@ -1,4 +1,4 @@
-"""The authors' normalizations of margins: by hand, and the factors that FACTS names."""
+"""The authors' normalizations of margins: by hand, and by the factors they are off."""
 
 from __future__ import annotations
 

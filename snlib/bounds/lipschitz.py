@@ -95,8 +95,9 @@ class _Walk(fx.Interpreter):
             kwargs = fx.node.map_arg(node.kwargs, lambda source: self.env[source])
             logs: dict[int, float] = {}
             for source in moving:  # an in-place operation leaves two nodes with one tensor
-                key = id(self.env[source])
-                logs[key] = max(self.logs[source], logs.get(key, -math.inf))
+                value = self.env[source]
+                for part in value if isinstance(value, tuple | list) else (value,):
+                    logs[id(part)] = max(self.logs[source], logs.get(id(part), -math.inf))
             known = operation(name, args, kwargs, logs, out)
         errors.require(
             known is not None,

@@ -61,6 +61,8 @@ def operation(
             return None
         terms = [logs[id(value)] + _spread(value, out) for value in moving]
         return float(np.logaddexp.reduce(terms)), "sum", "sum of the branches"
+    if name == "getitem" and isinstance(args[0], tuple | list) and id(out) in logs:
+        return logs[id(out)], name, "exact"  # one of the pieces of chunk or split
     if len(moving) != 1:
         return None
     x, log = moving[0], logs[id(moving[0])]
