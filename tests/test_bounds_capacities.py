@@ -58,7 +58,7 @@ def test_bartlett_and_the_residual_form_by_hand():
     assert phi("xiao2023", eps=1.0, residual=True) == pytest.approx(residual)
 
 
-# Sizes worked out independently, two digits or fewer: d = 5, all s_i = beta, step_size .324 (eps = 15/2 step_size), 15 steps.
+# Sizes worked out independently, to two digits: d = 5, all s_i = beta, 15 steps of size .324.
 SIZES = [
     (1.0, 1, 5, 5, (123, 406), (22, 30)),
     (1.3, 3.7, 11.8, 43.6, (1.1e3, 3.5e3), (37, 44)),
