@@ -1,0 +1,240 @@
+"""Records and tables: what a run left behind, kept so that nothing can lose or falsify it.
+
+A record is one JSON file, `records/<name>.json`, whose name is a hash of the run's settings. It is
+written to a temporary file, flushed and renamed, so a reader sees a whole record or none. A table,
+`<experiment>.<scale>.csv`, holds tidy rows made from records; its first line, `# {...}`, carries
+the settings that all runs share and their provenance.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import io
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from snlib.errors import UserError, require
+
+ROOT = Path(__file__).resolve().parents[1]
+"""The repository, when the package is installed from it."""
+
+STORES = {"recorded": ROOT / "data" / "results", "workbook": ROOT / "build" / "results"}
+"""Where results lie, by name: what is committed, and what `make workbook` computes."""
+
+ENGINE = 1
+"""Raised whenever training or measuring changes in a way that changes numbers."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of results: `records/`, the tables, and `.work/` for what is unfinished."""
+
+    root: Path
+
+    @property
+    def records(self) -> Path:
+        return self.root / "records"
+
+    @property
+    def work(self) -> Path:
+        return self.root / ".work"
+
+    def record_path(self, name: str) -> Path:
+        return self.records / f"{name}.json"
+
+    def table_path(self, experiment: str, scale: str) -> Path:
+        return self.root / f"{experiment}.{scale}.csv"
+
+
+def store(where: str | Path | Store = "recorded") -> Store:
+    """The store of that name, or at that path."""
+    if isinstance(where, Store):
+        return where
+    return Store(STORES[where] if where in STORES else Path(where))
+
+
+# --------------------------------------------------------------------------------- settings, names
+
+
+def plain(value: object) -> object:
+    """A value as JSON holds it: infinities and NaN as strings, since JSON has none."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def restore(value: object) -> object:
+    """The inverse of `plain`."""
+    return float(value) if value in ("inf", "-inf", "nan") else value
+
+
+def name_of(settings: Mapping[str, object]) -> str:
+    """The name of the record with these settings: 16 hexadecimal digits of their SHA-256."""
+    text = json.dumps({key: plain(value) for key, value in settings.items()}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+# ------------------------------------------------------------------------------------ safe writing
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` so that `path` holds either the old file or the whole new one.
+
+    Raises:
+        UserError: if the disk is full; what was finished before stays whole.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"no space left for {path.name} in {path.parent}; results finished before are "
+                "whole. Free some space and give the same command again."
+            ) from error
+        raise
+
+
+@contextlib.contextmanager
+def lock(where: Store, name: str) -> Iterator[bool]:
+    """Whether this process alone works on run `name`; a kill sets the lock free by itself."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks on Windows: two processes may then do the same work twice
+        yield True
+        return
+    where.work.mkdir(parents=True, exist_ok=True)
+    with open(where.work / f"{name}.lock", "w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+# ----------------------------------------------------------------------------------------- records
+
+
+def save_record(record: Mapping[str, object], where: Store) -> Path:
+    """Write a record under the name that its settings give it."""
+    path = where.record_path(name_of(record["settings"]))
+    content = json.dumps(_json(record), separators=(",", ":"), allow_nan=False) + "\n"
+    write_atomically(path, content.encode())
+    return path
+
+
+def load_record(name: str, where: Store) -> dict | None:
+    """The record of that name, or None where there is none.
+
+    Raises:
+        UserError: if the file is damaged or its settings are not those its name stands for.
+    """
+    path = where.record_path(name)
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return None
+    remedy = f"Delete {path} and run the experiment again."
+    try:
+        record = json.loads(text)
+        settings = {key: restore(value) for key, value in record["settings"].items()}
+        rows = record["rows"]
+        assert isinstance(rows, dict) and isinstance(record["provenance"], dict)
+    except (ValueError, KeyError, AttributeError, AssertionError):
+        raise UserError(
+            f"record {path.name} is damaged (no complete JSON record). {remedy}"
+        ) from None
+    require(
+        name_of(settings) == name,
+        f"record {path.name} was made by other settings: they hash to {name_of(settings)}. {remedy}",
+    )
+    return {**record, "settings": settings}
+
+
+def _json(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(key): _json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(item) for item in value]
+    if isinstance(value, float):
+        return plain(value) if not math.isfinite(value) else float(f"{value:.7g}")
+    return value
+
+
+# ------------------------------------------------------------------------------------------ tables
+
+
+def rows_of(
+    record: Mapping, columns: list[str], quantities: set[str] | None = None
+) -> pd.DataFrame:
+    """A record's measurements, one a row, with the settings named in `columns` beside them."""
+    rows = pd.DataFrame(record["rows"])
+    if quantities is not None:
+        rows = rows[rows["quantity"].isin(quantities)]
+    rows["value"] = rows["value"].map(restore).astype(float)
+    for position, column in enumerate(columns):
+        rows.insert(position, column, [record["settings"][column]] * len(rows))
+    rows.insert(0, "run", name_of(record["settings"])[:10])
+    rows.insert(len(columns) + 1, "diverged", bool(record["diverged"]))
+    return rows
+
+
+def table_text(table: pd.DataFrame, header: Mapping[str, object]) -> str:
+    """The table as it is stored: a header line, then comma-separated rows."""
+    buffer = io.StringIO()
+    buffer.write("# " + json.dumps(_json(header), sort_keys=True) + "\n")
+    table.to_csv(buffer, index=False, float_format="%.6g", lineterminator="\n")
+    return buffer.getvalue()
+
+
+def read_table(path: Path) -> tuple[pd.DataFrame, dict]:
+    """A stored table and its header.
+
+    Raises:
+        UserError: if the file has no readable header.
+    """
+    with open(path, encoding="utf-8") as stream:
+        first = stream.readline()
+        try:
+            require(first.startswith("# "), "")
+            header = json.loads(first[2:])
+        except ValueError:
+            raise UserError(
+                f"{path} has no header line '# {{...}}'; it was not made by snlib."
+            ) from None
+        table = pd.read_csv(stream, keep_default_na=False, na_values=["", "nan"])
+    return table, header
+
+
+def provenance(table: pd.DataFrame) -> str:
+    """Where the numbers of a table come from, in lines to print; the same text on every machine."""
+    about = table.attrs["provenance"]
+    lines = [f"{about['experiment']} at scale {about['scale']}: {about['title']}"]
+    lines.append(f"runs      {about['done']} of {about['runs']}, seeds {_list(about['seeds'])}")
+    lines.append(f"diverged  {about['diverged']}")
+    lines.append(f"device    {_list(about['devices'])}")
+    lines.append(f"software  {_list(about['software'])}")
+    lines.append(f"computing {about['hours']:.2f} hours, finished {about['finished']}")
+    return "\n".join(lines)
+
+
+def _list(values: list) -> str:
+    return ", ".join(str(value) for value in values)

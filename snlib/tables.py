@@ -1,0 +1,151 @@
+"""From records to the table of an experiment, and back from its file to the reader's hands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from snlib import results
+from snlib.errors import UserError, require
+from snlib.experiments import EXPERIMENTS, Experiment, experiment
+from snlib.results import Store, plain, restore
+
+FIXED_COLUMNS = ("scheme", "beta", "labels", "seed")
+"""Settings that are columns of every table, whether they vary in it or not."""
+
+
+def varying(runs: list) -> list[str]:
+    """The settings that are columns of the table of these runs."""
+    settings = [run.settings() for run in runs]
+    return [
+        key
+        for key in settings[0]
+        if key in FIXED_COLUMNS or any(other[key] != settings[0][key] for other in settings)
+    ]
+
+
+def make(name: str, scale: str, where: str | Path | Store = "recorded") -> str | None:
+    """The text of an experiment's table, made from records alone; None if there is no record."""
+    chosen, store = experiment(name), results.store(where)
+    runs = chosen.at(scale)
+    columns = varying(runs)
+    parts, records = [], []
+    for run in runs:
+        record = results.load_record(run.name, store)
+        if record is not None and chosen.suites <= set(record["suites"]):
+            records.append(record)
+            parts.append(results.rows_of(record, columns, chosen.quantities))
+    if not records:
+        return None
+    return results.table_text(
+        pd.concat(parts, ignore_index=True).drop(columns="suite"),
+        _header(chosen, scale, runs, columns, records),
+    )
+
+
+def _header(
+    chosen: Experiment, scale: str, runs: list, columns: list[str], records: list[Mapping]
+) -> dict[str, object]:
+    about = [record["provenance"] for record in records]
+    common = {key: plain(value) for key, value in runs[0].settings().items() if key not in columns}
+    return {
+        "experiment": chosen.name,
+        "scale": scale,
+        "title": chosen.title,
+        "data": sorted({entry["data"] for entry in about}),
+        "settings": common,
+        "columns": columns,
+        "runs": len(runs),
+        "done": len(records),
+        "diverged": sum(bool(record["diverged"]) for record in records),
+        "seeds": sorted({record["settings"]["seed"] for record in records}),
+        "devices": sorted({entry["device"] for entry in about}),
+        "software": sorted({entry["software"] for entry in about}),
+        "commits": sorted({entry["commit"] for entry in about}),
+        "hours": round(sum(entry["seconds"] for entry in about) / 3600, 3),
+        "finished": max(entry["finished"] for entry in about),
+    }
+
+
+def write(name: str, scale: str, where: str | Path | Store = "recorded") -> Path | None:
+    """Make the table from records and store it; None where there is no record yet."""
+    text, store = make(name, scale, where), results.store(where)
+    if text is None:
+        return None
+    path = store.table_path(name, scale)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        results.write_atomically(path, text.encode())
+    return path
+
+
+def load(name: str, scale: str = "quick", store: str | Path | Store = "recorded") -> pd.DataFrame:
+    """The table of an experiment, checked against the experiment as the code now defines it.
+
+    Args:
+        name: the experiment.
+        scale: "quick", "laptop", "paper" or "paper@<data set>".
+        store: "recorded", the committed evidence; "workbook", what `make workbook` computed.
+
+    Returns:
+        DataFrame, one measurement a row, with columns run, (settings that vary), diverged, split,
+        attack, quantity, x, value. `attrs["provenance"]` holds its header.
+
+    Raises:
+        UserError: if there is no such table (the message says which command makes it), or if it was
+            recorded with other settings (naming the setting that differs).
+    """
+    chosen, place = experiment(name), results.store(store)
+    runs = chosen.at(scale)
+    path = place.table_path(name, scale)
+    scale_option = f"--scale {scale.replace('@', ' --data ')}"
+    option = "" if store == "recorded" else f" --store {store}"
+    command = f"python -m snlib run {name} {scale_option}{option}"
+    require(path.exists(), f"nothing is recorded of {name} at scale {scale}. Compute it: {command}")
+    table, header = results.read_table(path)
+    columns = varying(runs)
+    for key, value in runs[0].settings().items():
+        if key in columns:
+            continue
+        recorded = header["settings"].get(key, "nothing")
+        if recorded != plain(value):
+            raise UserError(
+                f"{path.name} was recorded with {key}={recorded}, now {plain(value)}. "
+                f"Record it again: {command}"
+            )
+    known = {run.name[:10] for run in runs}
+    strange = sorted(set(table["run"]) - known)
+    if strange:
+        row = table[table["run"] == strange[0]].iloc[0]
+        settings = ", ".join(f"{key}={row[key]}" for key in header["columns"])
+        raise UserError(
+            f"{path.name} holds a run that {name} no longer has ({settings}). "
+            f"Record it again: {command}"
+        )
+    for column in header["columns"]:
+        if table[column].dtype == object:
+            table[column] = table[column].map(restore)
+    table.attrs["provenance"] = header
+    return table
+
+
+def verify(where: str | Path | Store = "recorded") -> list[str]:
+    """Read every record and derive every table again; returns one line for each mismatch."""
+    store, wrong = results.store(where), []
+    for path in sorted(store.records.glob("*.json")):
+        try:
+            results.load_record(path.stem, store)
+        except UserError as error:
+            wrong.append(str(error))
+    if wrong:
+        return wrong
+    for path in sorted(store.root.glob("*.csv")):
+        name, _, scale = path.stem.partition(".")
+        if name not in EXPERIMENTS:
+            wrong.append(f"{path.name} belongs to no experiment.")
+        elif make(name, scale, store) != path.read_text(encoding="utf-8"):
+            wrong.append(
+                f"{path.name} differs from its records: python -m snlib run {name} remakes it."
+            )
+    return wrong
