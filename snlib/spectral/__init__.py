@@ -1,6 +1,7 @@
 """Operator norms of linear and convolutional layers, their certificates, and the budget beta."""
 
-from snlib.spectral.budget import (
+from snlib.spectral.certificates import Interval, operator_norm
+from snlib.spectral.constraint import (
     constrain,
     constrained_layers,
     frozen,
@@ -8,7 +9,6 @@ from snlib.spectral.budget import (
     refresh,
     release,
 )
-from snlib.spectral.certificates import Interval, operator_norm
 from snlib.spectral.operators import dense_matrix, layers
 from snlib.spectral.report import operator_frobenius, spectrum
 

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from snlib.spectral.operators import Operator, ReshapedKernel, check_finite
 
-MEMORY = 4  # Ritz vectors kept from one refresh to the next
-MOST = 6  # block products with A^T A in one refresh
+MEMORY = 5  # Ritz vectors kept from one refresh to the next, the last of them for the scout
+MOST = 12  # block products with A^T A in one refresh
 GROWTH = 1e-3  # relative growth of the Ritz value below which a refresh stops
 COLD = 40  # block products of a cold start
 SMALL_MATRIX, SMALL_INPUT = 32, 64  # sides up to which exact eigenvectors are cheaper
@@ -50,7 +50,7 @@ def fewest_products(operator: Operator | ReshapedKernel) -> int:
     """
     if operator.linear:
         return 1
-    return 5 if operator.in_shape[0] <= 4 else 2
+    return 8 if operator.in_shape[0] <= 4 else 2
 
 
 def is_small(operator: Operator | ReshapedKernel) -> bool:
@@ -100,15 +100,18 @@ def krylov(
     Args:
         operator: the layer's linear map.
         weight: its weight, detached.
-        basis: (p, n) orthonormal rows.
+        basis: (p + 1, n) orthonormal rows: p leaders and what the last scout found.
         scout: (1, n) a random row.
         fewest: block products with A^T A before stopping is considered.
         most: block products at which it stops anyway.
         growth: stop when a product raises the Ritz value of sigma by less than this fraction.
     """
-    kept, inputs = basis.shape
-    rows = basis
+    inputs = basis.shape[1]
+    kept = len(basis) - 1 if len(basis) < inputs else inputs
+    rows = basis[:kept]
     if kept < inputs:
+        # Half of the scout is what it had found, so that its sequence goes on over refreshes.
+        scout = basis[kept:] + scout / scout.norm()
         rows = torch.cat([rows, _orthonormal(scout, rows)])
     images = operator.forward(rows, weight)
     gram = (images @ images.T).to("cpu", torch.float64)
@@ -139,7 +142,7 @@ def krylov(
         larger[:, size:] = border
         larger[size:, :size] = border[:size].T
         gram = larger
-    ritz = vectors[:, -kept:].flip(1).T.to(rows)
+    ritz = vectors[:, -len(basis) :].flip(1).T.to(rows)
     basis = ritz @ rows
     image = ritz[:1] @ images
     u = image / image.norm().clamp_min(torch.finfo(image.dtype).tiny)
