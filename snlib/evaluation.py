@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from statistics import NormalDist
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from snlib.attacks import Attack, Clip, Net, untouched
 from snlib.attacks.balls import sizes
 from snlib.attacks.objectives import input_gradient, slope_of
 from snlib.errors import positive, require
+from snlib.spectral import frozen
 
 
 def accuracy(
@@ -46,7 +48,7 @@ def accuracy(
     _check_pairs(x, y, batch_size)
     generator = generator or _seeded()
     everyone = torch.arange(len(x), device=x.device)
-    with untouched(net, x.device):
+    with _held(net, x):
         hits = [
             _survives(net, x, y, rows, attack, None, clip, generator)
             for rows in everyone.split(batch_size)
@@ -99,7 +101,7 @@ def curve(
     everyone = torch.arange(len(x), device=x.device)
     right = torch.ones(len(x), dtype=torch.bool, device=x.device)
     rows = []
-    with untouched(net, x.device):
+    with _held(net, x):
         if nested:
             clean = [
                 _survives(net, x, y, part, None, None, clip, generator)
@@ -145,7 +147,7 @@ def norm_gain(net: Net, x: Tensor, *, batch_size: int = 500) -> Tensor:
     Source: the paper's figure of norm gains (bounded by the product of operator norms for nets
     without biases). A zero input gives inf or NaN.
     """
-    with untouched(net, x.device), torch.no_grad():
+    with _held(net, x), torch.no_grad():
         parts = [_norms(net(part)) / _norms(part) for part in x.split(batch_size)]
     return torch.cat(parts)
 
@@ -159,7 +161,7 @@ def gradient_norms(net: Net, x: Tensor, y: Tensor, *, batch_size: int = 500) -> 
     """
     _check_pairs(x, y, batch_size)
     parts = []
-    with torch.enable_grad(), untouched(net, x.device):
+    with torch.enable_grad(), _held(net, x):
         for some_x, some_y in zip(x.split(batch_size), y.split(batch_size), strict=True):
             seen: list[Tensor] = []
             gradient = input_gradient(net, slope_of("log_odds", some_y), seen.append)
@@ -168,6 +170,14 @@ def gradient_norms(net: Net, x: Tensor, y: Tensor, *, batch_size: int = 500) -> 
             others = z.scatter(1, some_y[:, None], -torch.inf).logsumexp(1)
             parts.append(slope * (others - z.gather(1, some_y[:, None])[:, 0]).sigmoid())
     return torch.cat(parts)
+
+
+@contextmanager
+def _held(net: Net, x: Tensor) -> Iterator[None]:
+    """Evaluation mode, restored afterwards; budgeted weights are computed once for all passes."""
+    budget = frozen(net) if isinstance(net, nn.Module) else nullcontext()
+    with untouched(net, x.device), budget:
+        yield
 
 
 def _survives(

@@ -62,6 +62,8 @@ def broken_net():
     (lambda: Attack("pgd", 1.0), ["kind", "pgd", "pgm"]),
     (lambda: Attack("pgm", -1.0), ["eps", "-1.0"]),
     (lambda: Attack("pgm", 1.0, steps=0), ["steps", "0"]),
+    (lambda: Attack("pgm", 1.0, restarts=2), ["restarts", "2", "random_start"]),
+    (lambda: Attack("fgm", 1.0, random_start=True), ["fgm", "random_start", "pgm"]),
     (lambda: pixel_box(0.5, 0.0), ["scale", "0.0"]),
     (lambda: pixel_box(0.5, 1.0, low=1.0), ["low", "high"]),
 ])  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import nn
 from snlib.attacks import Attack
 from snlib.errors import UserError
 from snlib.evaluation import accuracy, curve, gradient_norms, norm_gain, wilson
+from snlib.spectral import constrain, release
 
 EPS = [0.0, 0.1, 0.3, 0.6, 1.0, 2.0]
 
@@ -121,6 +123,17 @@ def test_box_per_image_follows_its_image(problem):
     assert right == expected > accuracy(net, x, y, attack)
     table = curve(net, x, y, attack, [0.5, 1.0], clip=box, batch_size=64)
     assert abs(table["accuracy"][1] - expected) <= 1 / 400
+
+
+def test_budgeted_weights_are_the_same_inside_and_outside(problem):
+    """Numbers on a net with a norm budget equal those of the released net with the same weights."""
+    net, x, y = problem
+    bound = copy.deepcopy(net)
+    constrain(bound, 0.8, (16,))
+    free = release(copy.deepcopy(bound))
+    assert accuracy(bound, x, y, Attack("pgm", 0.5)) == accuracy(free, x, y, Attack("pgm", 0.5))
+    assert torch.allclose(norm_gain(bound, x), norm_gain(free, x), rtol=1e-6)
+    assert (norm_gain(bound, x) < 0.9 * norm_gain(net, x)).any()
 
 
 @given(n=st.integers(1, 5000), share=st.floats(0, 1), level=st.sampled_from([0.8, 0.95, 0.999]))

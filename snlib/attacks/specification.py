@@ -66,6 +66,15 @@ class Attack:
             self.steps >= 1 and self.restarts >= 1,
             f"steps is {self.steps} and restarts is {self.restarts}; both must be >= 1.",
         )
+        require(
+            self.kind == "pgm" or not (self.random_start or self.restarts > 1),
+            f"kind is {self.kind!r} with random_start={self.random_start} and restarts="
+            f"{self.restarts}; only 'pgm' has random starts.",
+        )
+        require(
+            self.restarts == 1 or self.random_start,
+            f"restarts is {self.restarts} without random_start; set random_start=True.",
+        )
         if self.clip is not None:  # a list from JSON becomes hashable again
             object.__setattr__(self, "clip", tuple(float(side) for side in self.clip))
 
