@@ -24,6 +24,7 @@ ALLOWED |= {
     "results": {"errors"},
     "runs": {"errors", "results"},
     "evaluation": GROUND,
+    "audit": GROUND | {"evaluation"},
     "training": GROUND | {"evaluation", "results", "runs"},
     "measurements": GROUND | {"evaluation", "runs", "training"},
     "experiments": {"errors", "training", "evaluation", "results", "runs"},

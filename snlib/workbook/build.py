@@ -132,12 +132,15 @@ def run_notebooks(
     """Execute notebooks two at a time; one that fails is kept as far as it came, and noted."""
     kept = fresh / "notebooks"
     kept.mkdir()
-    with ThreadPoolExecutor(max_workers=min(2, os.cpu_count() or 1)) as pool:
+    pool = ThreadPoolExecutor(max_workers=min(2, os.cpu_count() or 1))
+    try:
         jobs = {pool.submit(execute, path, kept / path.name, scale): path for path in paths}
         for job in as_completed(jobs):
             if reason := job.result():
                 notes.append(f"notebook {jobs[job].name}: {reason}")
             progress.step(COST["notebook"] / 2, jobs[job].stem)
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C, no further notebook starts
     chapters = []
     for path in paths:
         result = kept / path.name
