@@ -7,9 +7,8 @@ import math
 import torch
 from torch import nn
 
-from snlib import spectral
 from snlib.attacks import Attack
-from snlib.bounds import margins
+from snlib.bounds import layer_norms, margins
 from snlib.datasets import Data
 from snlib.evaluation import accuracy, curve, gradient_norms, norm_gain
 from snlib.runs import Run
@@ -24,6 +23,20 @@ DISTRIBUTION_IMAGES = 10_000
 """Images of a split, at most, over which distributions are taken (the first ones)."""
 
 SUITES = ("history", "accuracy", "distributions", "spectrum", "robustness", "standard")
+
+
+NORMS = (
+    "lower",
+    "upper",
+    "reshaped",
+    "frobenius",
+    "stable_rank",
+    "kernel_frobenius",
+    "norm21",
+    "inputs",
+    "outputs",
+)
+"""What is recorded of a layer, as `bounds.layer_norms` names it."""
 
 
 class Rows:
@@ -130,9 +143,9 @@ def _margins(net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def _spectrum(rows: Rows, net: nn.Module, data: Data) -> None:
-    table = spectral.spectrum(net, data.in_shape)
+    table = layer_norms(net, data.in_shape)
     for index, layer in enumerate(table.to_dict("records")):
-        for quantity in ("lower", "upper", "reshaped", "frobenius", "stable_rank"):
+        for quantity in NORMS:
             rows.add("spectrum", quantity, layer[quantity], split=layer["layer"], x=index)
 
 

@@ -164,7 +164,7 @@ def load_record(name: str, where: Store) -> dict | None:
         ) from None
     require(
         name_of(settings) == name,
-        f"record {path.name} was made by other settings: they hash to {name_of(settings)}. {remedy}",
+        f"record {path.name} was made by other settings, of record {name_of(settings)}. {remedy}",
     )
     return {**record, "settings": settings}
 

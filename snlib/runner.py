@@ -8,22 +8,17 @@ result does not depend on how many workers there were.
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
-import functools
 import multiprocessing
 import os
-import platform
-import signal
-import subprocess
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from snlib import results
+from snlib import worker
 from snlib.errors import UserError, require
 from snlib.results import Store
 from snlib.runs import Run
+from snlib.worker import missing
 
 Plan = Mapping[Run, frozenset[str]]
 
@@ -35,16 +30,6 @@ class Outcome:
     done: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     unfinished: list[str] = field(default_factory=list)
-
-
-def missing(plan: Plan, where: Store) -> dict[Run, frozenset[str]]:
-    """The part of a plan that has no record, or a record that lacks a suite of measurements."""
-    absent = {}
-    for run, suites in plan.items():
-        record = results.load_record(run.name, where)
-        if record is None or not suites <= set(record["suites"]):
-            absent[run] = suites
-    return absent
 
 
 def cost(run: Run, images: int | None = None) -> float:
@@ -90,16 +75,16 @@ def execute(
     outcome = Outcome()
     if not todo:
         return outcome
-    load_data(next(iter(todo)), data_root)  # fetched once, here, and its errors shown plainly
+    worker.load_data(next(iter(todo)), data_root)  # fetched once; errors shown plainly
     workers = min(workers or default_workers(device), len(todo))
     require(workers >= 1, f"workers is {workers}; it must be an integer >= 1.")
     context = multiprocessing.get_context("spawn")
     reports = context.SimpleQueue()
     pool = concurrent.futures.ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_start, initargs=(os.getpid(), reports)
+        workers, mp_context=context, initializer=worker.start, initargs=(os.getpid(), reports)
     )
     tasks = {
-        pool.submit(_work, run, suites, where, device, data_root, deadline): run
+        pool.submit(worker.work_alone, run, suites, where, device, data_root, deadline): run
         for run, suites in todo.items()
     }
     processes = list(pool._processes.values())
@@ -160,154 +145,3 @@ def check_device(device: str) -> None:
         kind != "cuda" or torch.cuda.is_available(),
         f"device is {device!r}, but torch sees no CUDA GPU here; use --device cpu.",
     )
-
-
-# ----------------------------------------------------------------------------- in a worker process
-
-_reports = None
-_parent = 0
-
-
-def _start(parent: int, reports) -> None:
-    global _reports, _parent
-    import torch
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    torch.set_num_threads(1)
-    _reports, _parent = reports, parent
-
-
-@functools.lru_cache(maxsize=4)
-def _data(name: str, train_size: int | None, labels: str, validation: str, root: Path | None):
-    from snlib import datasets
-
-    return datasets.load(
-        name, root=root, train_size=train_size, labels=labels, validation=validation
-    )
-
-
-def load_data(run: Run, root: Path | None = None):
-    """The images that a run trains on and is measured on."""
-    return _data(run.data, run.train_size, run.labels, run.validation, root)
-
-
-def _work(
-    run: Run,
-    suites: frozenset[str],
-    where: Store,
-    device: str,
-    data_root: Path | None,
-    deadline: float | None,
-) -> str:
-    if deadline is not None and time.time() > deadline:
-        return "unfinished"
-    with _sole_worker(where, run):
-        if not missing({run: suites}, where):
-            return "done"
-        return work(run, suites, where, device, data_root, deadline)
-
-
-@contextlib.contextmanager
-def _sole_worker(where: Store, run: Run):
-    """Wait until no other process works on this run; a killed process frees its lock by itself."""
-    while True:
-        with results.lock(where, run.name) as alone:
-            if alone:
-                yield
-                return
-        time.sleep(1.0)
-
-
-def work(
-    run: Run,
-    suites: frozenset[str],
-    where: Store,
-    device: str = "cpu",
-    data_root: Path | None = None,
-    deadline: float | None = None,
-) -> str:
-    """Train and measure one run and write its record.
-
-    Returns:
-        "done", "diverged", or "unfinished" if the deadline came first (a checkpoint is left).
-    """
-    from snlib import training
-    from snlib.measurements import measure
-
-    data = load_data(run, data_root)
-    checkpoint = where.work / f"{run.name}.pt"
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    begun = time.monotonic()
-
-    def on_epoch(fitted) -> bool:
-        if _parent and os.getppid() != _parent:
-            os._exit(1)  # the command that asked for this run is gone
-        if _reports is not None:
-            _reports.put((run.name, fitted.epochs / run.epochs))
-        return deadline is not None and time.time() > deadline
-
-    try:
-        fitted = training.fit(run, data, device=device, checkpoint=checkpoint, on_epoch=on_epoch)
-    except training.Stopped:
-        return "unfinished"
-    earlier = results.load_record(run.name, where)
-    if earlier is not None:
-        suites = suites | set(earlier["suites"])
-    rows = measure(run, fitted, data, suites, device)
-    trained = sum(fitted.history["seconds"])
-    record = {
-        "settings": run.settings(),
-        "diverged": fitted.diverged,
-        "suites": sorted(suites),
-        "epochs": fitted.epochs,
-        "parameters": sum(parameter.numel() for parameter in fitted.net.parameters()),
-        "eps": training.attack_of(run, data).eps,
-        "mean_norm": data.mean_norm,
-        "rows": rows,
-        "provenance": {
-            "data": data.title,
-            "device": _device_name(device),
-            "software": _software(),
-            "commit": _commit(),
-            "seconds": round(max(trained, time.monotonic() - begun), 1),
-            "finished": time.strftime("%Y-%m-%d", time.gmtime()),
-        },
-    }
-    results.save_record(record, where)
-    checkpoint.unlink(missing_ok=True)
-    return "diverged" if fitted.diverged else "done"
-
-
-def _device_name(device: str) -> str:
-    import torch
-
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
-    name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-                break
-    return f"CPU ({name}, one thread)"
-
-
-def _software() -> str:
-    import torch
-
-    return f"Python {platform.python_version()}, torch {torch.__version__}"
-
-
-@functools.lru_cache(maxsize=1)
-def _commit() -> str:
-    """The commit of the code, with a + where files differ from it; "unknown" outside git."""
-    try:
-        git = functools.partial(
-            subprocess.run, cwd=results.ROOT, capture_output=True, text=True, timeout=10, check=True
-        )
-        changed = git(["git", "status", "--porcelain", "--", "snlib"]).stdout.strip()
-        return git(["git", "rev-parse", "--short=10", "HEAD"]).stdout.strip() + (
-            "+" if changed else ""
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"

@@ -2,60 +2,35 @@
 
 from __future__ import annotations
 
-import io
-import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from snlib import models, spectral
+from snlib import checkpoints, models, spectral
 from snlib.attacks import Attack
+from snlib.checkpoints import HISTORY, Fitted
 from snlib.datasets import Data
 from snlib.errors import UserError
 from snlib.evaluation import accuracy
-from snlib.results import write_atomically
 from snlib.runs import Run
 
 STOP_WINDOW = 5
 """Epochs over which the authors' stopping rule averages the running training accuracy."""
-
-HISTORY = (
-    "epoch",
-    "running_accuracy",
-    "last_batch_accuracy",
-    "validation_accuracy",
-    "loss",
-    "seconds",
-)
 
 
 class Stopped(Exception):
     """Training was broken off on request; its checkpoint holds what was done."""
 
 
-@dataclass
-class Fitted:
-    """What training left: the network, its history by epoch, and whether it diverged."""
-
-    net: nn.Module
-    history: dict[str, list[float]] = field(default_factory=lambda: {key: [] for key in HISTORY})
-    diverged: bool = False
-
-    @property
-    def epochs(self) -> int:
-        return len(self.history["epoch"])
-
-
 def attack_of(run: Run, data: Data) -> Attack:
     """The attack that a run trains against, with its size computed from the data.
 
-    l2 radius eps = eps_ratio * E||x||_2; WRM eps = 1 / (2 gamma), gamma = wrm_gamma_ratio * E||x||_2,
-    the mean taken over the preprocessed training images.
+    l2 radius eps = eps_ratio * E||x||_2; WRM eps = 1 / (2 gamma) with gamma = wrm_gamma_ratio *
+    E||x||_2; the mean is over the preprocessed training images.
     """
     if run.scheme == "erm":
         return Attack(kind="none")
@@ -132,7 +107,7 @@ def fit(
     shuffle = torch.Generator().manual_seed(1_000_003 * (run.seed + 1))
     fitted = Fitted(net)
     if checkpoint is not None and checkpoint.exists():
-        _resume(checkpoint, run, fitted, optimizer, shuffle)
+        checkpoints.resume(checkpoint, run, fitted, optimizer, shuffle)
     step = _Step(run, net, optimizer, attack_of(run, data), device, shuffle)
     x, y = data.x_train.to(device), data.y_train.to(device)
     validation = data.x_validation.to(device), data.y_validation.to(device)
@@ -152,7 +127,7 @@ def fit(
                 fitted.history[key].append(entry[key])
             stop = on_epoch is not None and on_epoch(fitted)
             if checkpoint is not None and (stop or time.monotonic() - saved > checkpoint_seconds):
-                _save(checkpoint, run, fitted, optimizer, shuffle)
+                checkpoints.save(checkpoint, run, fitted, optimizer, shuffle)
                 saved = time.monotonic()
             if stop:
                 raise Stopped(f"stopped after epoch {fitted.epochs}")
@@ -254,50 +229,3 @@ def _augmented(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return padded.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(
         0, 3, 1, 2
     )
-
-
-def _save(
-    path: Path,
-    run: Run,
-    fitted: Fitted,
-    optimizer: torch.optim.Optimizer,
-    shuffle: torch.Generator,
-) -> None:
-    buffer = io.BytesIO()
-    state = {
-        "run": run.name,
-        "history": json.dumps(fitted.history),
-        "diverged": fitted.diverged,
-        "net": fitted.net.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "shuffle": shuffle.get_state(),
-    }
-    torch.save(state, buffer)
-    write_atomically(path, buffer.getvalue())
-
-
-def _resume(
-    path: Path,
-    run: Run,
-    fitted: Fitted,
-    optimizer: torch.optim.Optimizer,
-    shuffle: torch.Generator,
-) -> None:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        belongs = state["run"] == run.name
-        if belongs:
-            fitted.net.load_state_dict(state["net"])
-            optimizer.load_state_dict(state["optimizer"])
-            shuffle.set_state(state["shuffle"])
-            fitted.history.update(json.loads(state["history"]))
-            fitted.diverged = bool(state["diverged"])
-    except Exception as error:  # torch reports a damaged or hostile file in many ways
-        raise UserError(
-            f"checkpoint {path} cannot be read ({type(error).__name__}); delete it to start this "
-            "run afresh."
-        ) from error
-    if not belongs:
-        raise UserError(
-            f"checkpoint {path} belongs to run {state['run']}, not {run.name}; delete it."
-        )

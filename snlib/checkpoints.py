@@ -1,0 +1,88 @@
+"""The state of a training: what it has seen so far, saved and resumed to the last bit."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from snlib.errors import UserError
+from snlib.results import write_atomically
+from snlib.runs import Run
+
+HISTORY = (
+    "epoch",
+    "running_accuracy",
+    "last_batch_accuracy",
+    "validation_accuracy",
+    "loss",
+    "seconds",
+)
+
+
+@dataclass
+class Fitted:
+    """What training left: the network, its history by epoch, and whether it diverged."""
+
+    net: nn.Module
+    history: dict[str, list[float]] = field(default_factory=lambda: {key: [] for key in HISTORY})
+    diverged: bool = False
+
+    @property
+    def epochs(self) -> int:
+        return len(self.history["epoch"])
+
+
+def save(
+    path: Path,
+    run: Run,
+    fitted: Fitted,
+    optimizer: torch.optim.Optimizer,
+    shuffle: torch.Generator,
+) -> None:
+    """Write a checkpoint that replaces the one before only when it is whole."""
+    buffer = io.BytesIO()
+    state = {
+        "run": run.name,
+        "history": json.dumps(fitted.history),
+        "diverged": fitted.diverged,
+        "net": fitted.net.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "shuffle": shuffle.get_state(),
+    }
+    torch.save(state, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def resume(
+    path: Path,
+    run: Run,
+    fitted: Fitted,
+    optimizer: torch.optim.Optimizer,
+    shuffle: torch.Generator,
+) -> None:
+    """Put the state of a checkpoint into a net, its history, its optimizer and the image order.
+
+    Raises:
+        UserError: if the file is damaged or hostile (it is never executed) or another run's.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        owner = state["run"]
+        if owner == run.name:
+            fitted.net.load_state_dict(state["net"])
+            optimizer.load_state_dict(state["optimizer"])
+            shuffle.set_state(state["shuffle"])
+            fitted.history.update(json.loads(state["history"]))
+            fitted.diverged = bool(state["diverged"])
+    except Exception as error:  # torch reports a damaged or hostile file in many ways
+        raise UserError(
+            f"checkpoint {path} cannot be read ({type(error).__name__}); delete it to start this "
+            "run afresh."
+        ) from error
+    if owner != run.name:
+        raise UserError(f"checkpoint {path} belongs to run {owner}, not {run.name}; delete it.")
