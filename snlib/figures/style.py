@@ -1,0 +1,101 @@
+"""The look of every figure: set here, drawn with, nowhere else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib.figure import Figure
+
+SCHEMES = {"erm": "ERM", "fgm": "FGM", "pgm": "PGM", "wrm": "WRM", "trades": "TRADES"}
+"""Names of the training schemes, as titles show them, in the paper's order."""
+
+COLOR = dict(zip(SCHEMES, seaborn.color_palette("colorblind", 5).as_hex(), strict=True))
+"""One colour a training scheme."""
+
+FREE, CAPPED, PAPER = "#d55e00", "#0072b2", "#555555"
+"""Without SN, with SN, and what the paper published."""
+
+RC = {
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "figure.constrained_layout.use": True,
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4.5,
+    "svg.hashsalt": "snlib",
+}
+
+
+def axes(rows: int = 1, columns: int = 1, size: tuple[float, float] = (4.0, 3.0), **options):
+    """A figure in the workbook's style and its axes, as an array (rows, columns).
+
+    Args:
+        size: width and height of the whole figure, in inches.
+        options: for `plt.subplots`, such as sharey.
+    """
+    with matplotlib.rc_context(RC):
+        figure, array = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
+    return figure, array
+
+
+def closed(figure: Figure) -> Figure:
+    """The figure, closed: a notebook then shows it once, as the value of its cell."""
+    with matplotlib.rc_context(RC):
+        figure.canvas.draw()  # lays out once, with this style
+    plt.close(figure)
+    return figure
+
+
+def beta_color(beta: float):
+    """The colour of a budget, the same in every figure: dark is tight, orange is none."""
+    if math.isinf(beta):
+        return FREE
+    return matplotlib.colormaps["viridis"](0.85 * min(math.log(beta + 0.2) / math.log(6.0), 1.0))
+
+
+def beta_label(beta: float) -> str:
+    """A budget as legends and ticks show it."""
+    return "∞" if math.isinf(beta) else f"{beta:g}"
+
+
+def beta_axis(ax, betas: Sequence[float]) -> dict[float, int]:
+    """Put budgets at equal distances, tightest first and no budget last; returns their places."""
+    ordered = sorted(set(betas))
+    ax.set_xticks(range(len(ordered)), [beta_label(beta) for beta in ordered])
+    ax.set_xlabel("norm budget β")
+    return {beta: place for place, beta in enumerate(ordered)}
+
+
+def interval(values: pd.Series, level: float = 0.95) -> tuple[float, float]:
+    """Mean and half-width of Student's t interval over seeds; half-width NaN for one seed."""
+    from scipy import stats
+
+    count = len(values)
+    if count < 2:
+        return float(values.mean()), math.nan
+    half = stats.t.ppf(0.5 + level / 2, count - 1) * values.std(ddof=1) / math.sqrt(count)
+    return float(values.mean()), float(half)
+
+
+def means(table: pd.DataFrame, by: list[str], value: str = "value") -> pd.DataFrame:
+    """Mean, 95 % half-width and number of seeds of `value` in each group."""
+    rows = []
+    for keys, group in table.groupby(by, sort=True, dropna=False):
+        mean, half = interval(group[value])
+        rows.append((*np.atleast_1d(np.array(keys, dtype=object)), mean, half, len(group)))
+    return pd.DataFrame(rows, columns=[*by, "mean", "half", "seeds"])
