@@ -10,7 +10,7 @@ from snlib.spectral.constraint import (
     release,
 )
 from snlib.spectral.operators import dense_matrix, layers
-from snlib.spectral.report import operator_frobenius, spectrum
+from snlib.spectral.report import operator_frobenius, overshoot, spectrum
 
 __all__ = [
     "Interval",
@@ -21,6 +21,7 @@ __all__ = [
     "layers",
     "operator_frobenius",
     "operator_norm",
+    "overshoot",
     "project",
     "refresh",
     "release",

@@ -47,6 +47,7 @@ class Budget(nn.Module):
         basis: (p, n) the tracked subspace of inputs.
         gradient: d sigma / d W shaped like the weight (convolutions), so sigma = <W, gradient>;
         left, right: (m,), (n,) the singular vectors (matrices), so sigma = left^T W right.
+        tracked: 0-dimensional, sigma at the last refresh.
         limit: 0-dimensional, beta, or under `guaranteed` beta x tracked value / upper bound.
     """
 
@@ -69,6 +70,7 @@ class Budget(nn.Module):
         check_finite(weight, name)
         self.beta, self.name, self.method, self.steps = beta, name, method, steps
         self.exact = gradient == "exact"
+        self.in_shape = tuple(in_shape)
         self.guaranteed = guaranteed
         matrix = kind == "reshaped" or isinstance(layer, nn.Linear)
         self.operator = (ReshapedKernel if matrix else Operator)(layer, in_shape, name)
@@ -87,6 +89,7 @@ class Budget(nn.Module):
         else:
             self.register_buffer("gradient", torch.zeros_like(weight))
         self.register_buffer("limit", weight.new_tensor(beta))
+        self.register_buffer("tracked", weight.new_zeros(()))
         self.refresh(weight, cold=True)
 
     def sigma(self, weight: Tensor) -> Tensor:
@@ -128,6 +131,7 @@ class Budget(nn.Module):
                 self.right.copy_(track.v[0])
             if self.guaranteed:
                 self.limit.fill_(self.beta / self.upper.inflation(weight, self.sigma(weight)))
+            self.tracked.fill_(track.sigma)
         self.last = track
 
     def _track(self, weight: Tensor, cold: bool) -> Track:
@@ -140,14 +144,13 @@ class Budget(nn.Module):
         # resumed from a checkpoint is the same training.
         generator = torch.Generator().manual_seed((self.seed << 32) + self.refreshes)
         scout = torch.randn(1, self.operator.inputs, generator=generator).to(self.basis)
-        fewest, most, growth = tracking.fewest_products(self.operator), tracking.MOST, None
-        if cold:
-            fewest = most = tracking.COLD
-        elif self.steps is not None:
-            fewest = most = self.steps
-        growth = 0.0 if fewest == most else tracking.GROWTH
         return tracking.krylov(
-            self.operator, weight, self.basis, scout, fewest=fewest, most=most, growth=growth
+            self.operator,
+            weight,
+            self.basis,
+            scout,
+            tracked=float(self.tracked),
+            steps=tracking.COLD if cold else self.steps,
         )
 
     def get_extra_state(self) -> Tensor:

@@ -11,6 +11,7 @@ from torch import nn
 
 from snlib.spectral.budget import budget_of
 from snlib.spectral.certificates import operator_norm
+from snlib.spectral.constraint import constrained_layers
 from snlib.spectral.geometry import geometry_of
 from snlib.spectral.operators import Operator, ReshapedKernel, dense_matrix, layers
 
@@ -30,6 +31,39 @@ def operator_frobenius(layer: nn.Module, in_shape: Sequence[int]) -> float:
     if geometry is None:
         return float(dense_matrix(layer, in_shape).norm())
     return geometry.frobenius(weight)
+
+
+@torch.no_grad()
+def overshoot(net: nn.Module, *, tolerance: float = 1e-3, seed: int = 1) -> pd.DataFrame:
+    """By how much the true norms of the effective weights exceed the budget, now.
+
+    A call every few steps of training gives the history of the tracking error: `method="power"`
+    lets layers exceed beta by several percent, the default by less than one in a thousand.
+
+    Args:
+        net: a net under `constrain`.
+        tolerance: relative width of the certificate behind each number.
+        seed: of the random start of Lanczos, which knows nothing of the tracked vectors.
+
+    Returns:
+        One row a layer under a budget: layer, beta, lower, upper (the interval of its true norm),
+        overshoot = max(0, lower / beta - 1), products (with A^T A, spent by the last refresh).
+    """
+    rows = []
+    for name, layer in constrained_layers(net):
+        budget = budget_of(layer)
+        norm = operator_norm(layer, budget.in_shape, tolerance=tolerance, seed=seed)
+        rows.append(
+            {
+                "layer": name,
+                "beta": budget.beta,
+                "lower": norm.lower,
+                "upper": norm.upper,
+                "overshoot": max(0.0, norm.lower / budget.beta - 1),
+                "products": budget.last.products if budget.last else 0,
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 @torch.no_grad()

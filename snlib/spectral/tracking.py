@@ -18,9 +18,10 @@ from torch import Tensor
 
 from snlib.spectral.operators import Operator, ReshapedKernel, check_finite
 
-MEMORY = 5  # Ritz vectors kept from one refresh to the next, the last of them for the scout
+MEMORY = 4  # Ritz vectors kept from one refresh to the next, the last of them for the scout
 MOST = 12  # block products with A^T A in one refresh
 GROWTH = 1e-3  # relative growth of the Ritz value below which a refresh stops
+DRIFT = 3e-3  # change of the Ritz value between refreshes that asks for more products
 COLD = 40  # block products of a cold start
 SMALL_MATRIX, SMALL_INPUT = 32, 64  # sides up to which exact eigenvectors are cheaper
 
@@ -43,14 +44,18 @@ class Track:
     growth: float
 
 
-def fewest_products(operator: Operator | ReshapedKernel) -> int:
+def fewest_products(operator: Operator | ReshapedKernel, drift: float) -> int:
     """Block products before a refresh may stop, enough for an overshoot below 1e-2 in training.
 
     Matrices mix all their directions; a first layer's few channels leave its frequencies apart.
+    Where the tracked value moves fast, as in the first steps of training, so do the hidden ones.
+
+    Args:
+        operator: the layer's linear map.
+        drift: relative change of the tracked value since the last refresh, before any product.
     """
-    if operator.linear:
-        return 1
-    return 8 if operator.in_shape[0] <= 4 else 2
+    calm = 2 if operator.linear else 6 if operator.in_shape[0] <= 4 else 3
+    return calm if drift < DRIFT else 2 * calm
 
 
 def is_small(operator: Operator | ReshapedKernel) -> bool:
@@ -91,9 +96,8 @@ def krylov(
     basis: Tensor,
     scout: Tensor,
     *,
-    fewest: int,
-    most: int = MOST,
-    growth: float = GROWTH,
+    tracked: float = 0.0,
+    steps: int | None = None,
 ) -> Track:
     """Enlarge span(basis, scout) by block products until the leading Ritz value stalls.
 
@@ -102,9 +106,9 @@ def krylov(
         weight: its weight, detached.
         basis: (p + 1, n) orthonormal rows: p leaders and what the last scout found.
         scout: (1, n) a random row.
-        fewest: block products with A^T A before stopping is considered.
-        most: block products at which it stops anyway.
-        growth: stop when a product raises the Ritz value of sigma by less than this fraction.
+        tracked: sigma of the last refresh, from which the drift is told.
+        steps: block products with A^T A; None adapts: at least `fewest_products`, then until one
+            raises the Ritz value of sigma by less than 1e-3, at most 12.
     """
     inputs = basis.shape[1]
     kept = len(basis) - 1 if len(basis) < inputs else inputs
@@ -116,16 +120,20 @@ def krylov(
     images = operator.forward(rows, weight)
     gram = (images @ images.T).to("cpu", torch.float64)
     products, previous, increase = 0, 0.0, 0.0
+    fewest = most = steps
     while True:
         check_finite(gram, operator.name)
         values, vectors = _eigh(gram)
         value = float(values[-1])
         if value <= 0.0:
             break
+        if fewest is None:
+            drift = abs(value**0.5 / tracked - 1) if tracked > 0 else float("inf")
+            fewest, most = fewest_products(operator, drift), MOST
         increase = (value - previous) / (2 * value)
         previous = value
         size = len(gram)
-        if products >= most or size == inputs or (products >= fewest and increase < growth):
+        if products >= most or size == inputs or (products >= fewest and increase < GROWTH):
             break
         # The leader, and the best of what is not kept.
         chosen = [-1] if size <= kept or size + 1 == inputs else [-1, -kept - 1]
