@@ -47,14 +47,14 @@ class Track:
 def fewest_products(operator: Operator | ReshapedKernel, drift: float) -> int:
     """Block products before a refresh may stop, enough for an overshoot below 1e-2 in training.
 
-    Matrices mix all their directions; a first layer's few channels leave its frequencies apart.
-    Where the tracked value moves fast, as in the first steps of training, so do the hidden ones.
+    A first layer's few channels hardly couple its frequencies, so it needs more than
+    others. Where the tracked value moves fast, so do the hidden ones.
 
     Args:
         operator: the layer's linear map.
         drift: relative change of the tracked value since the last refresh, before any product.
     """
-    calm = 2 if operator.linear else 6 if operator.in_shape[0] <= 4 else 3
+    calm = 6 if not operator.linear and operator.in_shape[0] <= 4 else 3
     return calm if drift < DRIFT else 2 * calm
 
 
