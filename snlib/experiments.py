@@ -124,6 +124,15 @@ def _margins(base, seeds):
     return sorted(erm + adversarial, key=lambda run: run.seed)
 
 
+def _overshoot(base, seeds):
+    # Half the epochs: the overshoot is there long before the end of training.
+    epochs = base.get("epochs", Run.epochs) // 2
+    axes = dict(scheme="erm", beta=1.0, tracker=("power", "krylov"), epochs=epochs)
+    adam = dict(optimizer="adam", learning_rate=0.001)
+    runs = grid(base, seeds, **axes) + grid({**base, **adam}, seeds, **axes)
+    return sorted(runs, key=lambda run: run.seed)
+
+
 MNIST = dict(
     data="mnist",
     train_size=None,
@@ -179,7 +188,18 @@ EXPERIMENTS = {
             "margin distributions, raw and normalized, true and random labels",
             "06",
             _margins,
-            frozenset({"margin", "accuracy", "lower", "upper", "frobenius", "stable_rank"}),
+            frozenset(
+                {"margin", "gradient_norm", "accuracy", "lower", "upper", "stable_rank"}
+                | {"frobenius", "kernel_frobenius", "inputs"}
+            ),
+        ),
+        Experiment(
+            "overshoot",
+            "how far trained layers exceed the budget: one power iteration a step, or the default",
+            "01",
+            _overshoot,
+            frozenset({"accuracy", "lower", "upper", "reshaped"}),
+            frozenset({"history", "accuracy", "spectrum"}),
         ),
         Experiment(
             "table1_mnist",

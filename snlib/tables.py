@@ -57,6 +57,7 @@ def _header(
         "data": sorted({entry["data"] for entry in about}),
         "settings": common,
         "columns": columns,
+        "mean_norm": sorted({record["mean_norm"] for record in records}),
         "runs": len(runs),
         "done": len(records),
         "diverged": sum(bool(record["diverged"]) for record in records),
