@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from snlib import tables
+from snlib.figures import curves, gap, tour
 
 
 @dataclass(frozen=True)
@@ -31,4 +32,30 @@ class Entry:
         return self.function(tables.load(self.experiment, scale=scale, store=store))
 
 
-REGISTRY: dict[str, Entry] = {}
+REGISTRY: dict[str, Entry] = {
+    "tour_gap": Entry(
+        "00",
+        "gap",
+        "Generalization gap of PGM training against the norm budget, and the two accuracies behind "
+        "it. Bars: 95 % Student interval over seeds; small dots: single seeds; shaded: the budget "
+        "that validation chose; hollow: published, AlexNet on CIFAR-10, one run.",
+        tour.one_scheme,
+    ),
+    "gap_against_budget": Entry(
+        "04",
+        "gap",
+        "Generalization gap (train minus test accuracy under the training attack) against the norm "
+        "budget, one column a training scheme, and the two accuracies behind it. Bars: 95 % "
+        "Student interval over seeds; small dots: single seeds; shaded: the budget that validation "
+        "chose; hollow: published, AlexNet on CIFAR-10, one run.",
+        gap.against_budget,
+    ),
+    "training_curves": Entry(
+        "05",
+        "curves",
+        "Accuracy under the training attack by epoch, with and without spectral normalization. "
+        "Lines: mean over seeds; bands: 95 % Student interval. Lower row: the paper's curves, "
+        "AlexNet on CIFAR-10, one run, read off its figure.",
+        curves.with_and_without,
+    ),
+}

@@ -1,0 +1,233 @@
+"""The generalization gap against the norm budget, one panel a training scheme; notebook 04."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from snlib.errors import require
+from snlib.figures import published, style
+
+TRAIN, TEST = "#8a8a8a", "#000000"
+SPLITS = {"train": (TRAIN, "s", "-"), "test": (TEST, "o", "-")}
+"""Colour, marker and line of the accuracies of a split."""
+
+SHADE = "#fff0c2"
+"""Of the budget that validation chose."""
+
+
+def accuracies(table: pd.DataFrame, attack: str = "training") -> pd.DataFrame:
+    """One row a run: its accuracies on the three splits, and their gap.
+
+    Args:
+        table: of the experiment `gap`, or any with its columns.
+        attack: "training", the attack that the run was trained against, or "none".
+
+    Returns:
+        DataFrame with columns scheme, beta, seed, train, validation, test, gap; gap is train minus
+        test accuracy. Accuracies are shares in [0, 1]. Schemes come in the paper's order, budgets
+        from the tightest to none.
+
+    Raises:
+        UserError: if the table has no accuracy under that attack, or a run has two of a split.
+    """
+    rows = table[(table["quantity"] == "accuracy") & (table["attack"] == attack)]
+    require(
+        len(rows) > 0,
+        f"table has no accuracy under attack {attack!r}; give the table of the experiment gap.",
+    )
+    keys = ["scheme", "beta", "seed"]
+    twice = rows[rows.duplicated([*keys, "split"])]
+    require(
+        twice.empty,
+        f"table has two runs with {', '.join(keys)} = {_first(twice, keys)}; "
+        "choose the rows of one setting first.",
+    )
+    wide = rows.pivot(index=keys, columns="split", values="value").reset_index()
+    wide.columns.name = None
+    wide["gap"] = wide["train"] - wide["test"]
+    order = wide["scheme"].map({name: place for place, name in enumerate(style.SCHEMES)})
+    wide = wide.assign(order=order).sort_values(["order", "beta", "seed"])
+    return wide[[*keys, "train", "validation", "test", "gap"]].reset_index(drop=True)
+
+
+def _first(rows: pd.DataFrame, keys: list[str]) -> str:
+    return ", ".join(str(rows.iloc[0][key]) for key in keys) if len(rows) else ""
+
+
+def chosen(runs: pd.DataFrame) -> dict[str, float]:
+    """The budget of each scheme with the best mean validation accuracy, no budget (inf) included.
+
+    The paper chooses so, of one run a budget. Of equally good budgets the larger one is taken, so
+    that a tie never speaks for the budget.
+
+    Args:
+        runs: as `accuracies` returns it.
+    """
+    means = runs.groupby(["scheme", "beta"])["validation"].mean().round(9)
+    best = means[means == means.groupby(level="scheme").transform("max")].reset_index()
+    largest = best.groupby("scheme")["beta"].max()
+    return {scheme: float(largest[scheme]) for scheme in dict.fromkeys(runs["scheme"])}
+
+
+def published_rows(scheme: str) -> pd.DataFrame:
+    """The paper's AlexNet on CIFAR-10 under an l2 scheme: beta, train, test, gap; one run each."""
+    paper = published.table1()
+    rows = paper[
+        (paper["dataset"] == "cifar10")
+        & (paper["architecture"] == "alexnet")
+        & (paper["training"] == scheme)
+        & (paper["norm"] != "linf")
+    ]
+    rows = rows.rename(
+        columns={"train_acc": "train", "test_acc": "test", "train_minus_test": "gap"}
+    )
+    return rows[["beta", "train", "test", "gap"]].sort_values("beta").reset_index(drop=True)
+
+
+def against_budget(table: pd.DataFrame, *, paper: bool = True) -> Figure:
+    """The headline: gap over beta in the upper row, train and test accuracy in the lower.
+
+    Bars are 95 % Student intervals over seeds, dots single seeds; the shaded budget is the one that
+    validation chose.
+
+    Args:
+        table: of the experiment `gap`.
+        paper: whether the paper's published values are drawn beside, in grey.
+    """
+    runs = accuracies(table)
+    schemes = list(dict.fromkeys(runs["scheme"]))
+    figure, array = style.axes(2, len(schemes), (2.5 * len(schemes), 5.4), sharex="col")
+    budgets = chosen(runs)
+    for column, scheme in enumerate(schemes):
+        own = runs[runs["scheme"] == scheme]
+        draw_gap(array[0, column], own, scheme, budgets, paper=paper)
+        draw_accuracies(array[1, column], own, scheme, budgets, paper=paper)
+        array[0, column].set_title(f"{style.SCHEMES[scheme]} training", fontsize=10)
+        array[0, column].set_xlabel("")
+    level(array[0], array[1])
+    array[0, 0].set_ylabel("generalization gap (points)")
+    array[1, 0].set_ylabel("accuracy under the\ntraining attack (%)")
+    legend(figure, paper=paper)
+    return style.closed(figure)
+
+
+def level(gaps: list[Axes], shares: list[Axes]) -> None:
+    """Give the panels of a row one scale, with numbers at the first only."""
+    low = min(ax.get_ylim()[0] for ax in gaps)
+    high = max(ax.get_ylim()[1] for ax in gaps)
+    for place, ax in enumerate(gaps):
+        ax.set_ylim(min(low, 0), high)
+        ax.tick_params(labelleft=place == 0)
+    for place, ax in enumerate(shares):
+        ax.set_ylim(0, 104)
+        ax.tick_params(labelleft=place == 0)
+
+
+def legend(figure: Figure, *, paper: bool, columns: int = 5) -> None:
+    """One legend for all panels, below them: colours differ by panel, so the marks are in black."""
+    mark = {"color": "black", "linestyle": "-"}
+    handles = [
+        Line2D([], [], marker="D", label="gap: train − test accuracy", **mark),
+        Line2D([], [], marker="s", label="training images", **{**mark, "color": TRAIN}),
+        Line2D([], [], marker="o", label="test images", **mark),
+        Patch(color=SHADE, label="β chosen by validation"),
+    ]
+    if paper:
+        hollow = {"markerfacecolor": "none", "markersize": 7, "linestyle": "none"}
+        label = "hollow: published (AlexNet, CIFAR-10, one run)"
+        handles.append(Line2D([], [], marker="D", color=style.PAPER, label=label, **hollow))
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=columns,
+        columnspacing=1.4,
+        handletextpad=0.5,
+        frameon=False,
+        fontsize=8,
+        title="lines and bars: mean and 95 % interval over seeds; small dots: single seeds",
+        title_fontsize=8,
+    )
+
+
+def draw_gap(
+    ax: Axes, runs: pd.DataFrame, scheme: str, budgets: Mapping[str, float], *, paper: bool
+) -> None:
+    """Draw one scheme's gap over beta, in points, with zero as a line."""
+    places = style.beta_axis(ax, runs["beta"])
+    ax.axhline(0, color="#bbbbbb", linewidth=0.8)
+    _shade(ax, places, budgets[scheme])
+    _series(ax, runs, places, "gap", style.COLOR[scheme], "D", "-")
+    if paper:
+        _paper(ax, places, scheme, "gap", "D")
+
+
+def draw_accuracies(
+    ax: Axes, runs: pd.DataFrame, scheme: str, budgets: Mapping[str, float], *, paper: bool
+) -> None:
+    """Draw one scheme's train and test accuracy over beta, in percent."""
+    places = style.beta_axis(ax, runs["beta"])
+    _shade(ax, places, budgets[scheme])
+    for split, (color, marker, line) in SPLITS.items():
+        _series(ax, runs, places, split, color, marker, line)
+        if paper:
+            _paper(ax, places, scheme, split, marker)
+
+
+def _shade(ax: Axes, places: Mapping[float, int], beta: float) -> None:
+    ax.axvspan(
+        places[beta] - 0.42,
+        places[beta] + 0.42,
+        color=SHADE,
+        zorder=0,
+        linewidth=0,
+    )
+
+
+def _series(
+    ax: Axes,
+    runs: pd.DataFrame,
+    places: Mapping[float, int],
+    quantity: str,
+    color: str,
+    marker: str,
+    line: str,
+) -> None:
+    """Mean and interval over seeds at each budget, and every seed as a faint dot; in percent."""
+    ax.scatter(
+        runs["beta"].map(places), 100 * runs[quantity], s=9, color=color, alpha=0.35, linewidth=0
+    )
+    points = style.means(runs, ["beta"], quantity)
+    x = points["beta"].map(places).astype(float)
+    half = 100 * points["half"].where(points["half"].notna(), 0.0).astype(float)
+    ax.errorbar(
+        x,
+        100 * points["mean"].astype(float),
+        yerr=half,
+        color=color,
+        marker=marker,
+        linestyle=line,
+        capsize=2.5,
+        elinewidth=1,
+    )
+
+
+def _paper(ax: Axes, places: Mapping[float, int], scheme: str, quantity: str, marker: str) -> None:
+    """The published points at those budgets that the axis has, hollow."""
+    rows = published_rows(scheme)
+    rows = rows[rows["beta"].isin(list(places))]
+    ax.plot(
+        rows["beta"].map(places),
+        100 * rows[quantity],
+        marker=marker,
+        markersize=7,
+        markerfacecolor="none",
+        markeredgecolor=style.PAPER,
+        markeredgewidth=1.1,
+        linestyle="none",
+    )
