@@ -102,17 +102,19 @@ def fit(
         UserError: if the device is out of memory, or the checkpoint belongs to another run.
     """
     device = torch.device(device)
-    net = network_of(run, data).to(device)
+    # Channels last: the same numbers to rounding, and faster convolutions on CPUs and GPUs.
+    net = network_of(run, data).to(device, memory_format=torch.channels_last)
     optimizer = optimizer_of(run, net)
     shuffle = torch.Generator().manual_seed(1_000_003 * (run.seed + 1))
     fitted = Fitted(net)
     if checkpoint is not None and checkpoint.exists():
         checkpoints.resume(checkpoint, run, fitted, optimizer, shuffle)
     step = _Step(run, net, optimizer, attack_of(run, data), device, shuffle)
-    x, y = data.x_train.to(device), data.y_train.to(device)
+    x = data.x_train.to(device, memory_format=torch.channels_last)
+    y = data.y_train.to(device)
     validation = data.x_validation.to(device), data.y_validation.to(device)
     # Where the training set is small, watching it by validation must not cost more than training.
-    stride = math.ceil(4 * len(data.x_validation) / len(data.x_train))
+    stride = math.ceil(6 * len(data.x_validation) / len(data.x_train))
     saved = time.monotonic()
     try:
         while fitted.epochs < run.epochs and not fitted.diverged and not _fits(run, fitted):
@@ -170,7 +172,7 @@ class _Step:
             x_adv = x
             if self.attack.kind != "none":
                 with spectral.frozen(self.net):
-                    x_adv = self.attack(self.net, x, y, generator=self.generator)
+                    x_adv = self.attack(self.net, x, y, generator=self.generator, check=False)
             logits = self.net(x_adv)
             loss = self._loss(logits, x, y)
         self.optimizer.zero_grad(set_to_none=True)

@@ -55,7 +55,7 @@ class _Tracer(fx.Tracer):
     """Stops at every module without children and at those whose factor is known as a whole."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if isinstance(m, WEIGHTED) or hasattr(m, "lipschitz"):
+        if isinstance(m, (*WEIGHTED, nn.LocalResponseNorm)) or hasattr(m, "lipschitz"):
             return True
         known = type(m).__module__.startswith("torch.nn") or hasattr(m, "drop")
         return known and not set(m._modules) - {"parametrizations"}

@@ -9,7 +9,7 @@ from collections import OrderedDict
 
 from torch import nn
 
-from snlib.models.layers import AlwaysOnDropout, valid_size, widen
+from snlib.models.layers import AlwaysOnDropout, ResponseNorm, valid_size, widen
 
 SMALLEST = 7  # two 3x3/2 poolings without padding: 7 -> 3 -> 1
 
@@ -46,7 +46,7 @@ def alexnet(
         parts[f"act{index}"] = activation()
         parts[f"pool{index}"] = nn.MaxPool2d(3, 2)
         if lrn:  # PyTorch divides alpha by the window's size, TensorFlow does not
-            parts[f"lrn{index}"] = nn.LocalResponseNorm(9, alpha=1e-3, beta=0.75, k=1.0)
+            parts[f"lrn{index}"] = ResponseNorm(9, alpha=1e-3, beta=0.75, k=1.0)
         if drop:
             parts[f"drop{index}"] = AlwaysOnDropout(drop, seed * 2 + index)
         channels, size = out, valid_size(size, 3, 2)
