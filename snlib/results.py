@@ -30,6 +30,9 @@ ROOT = Path(__file__).resolve().parents[1]
 STORES = {"recorded": ROOT / "data" / "results", "workbook": ROOT / "build" / "results"}
 """Where results lie, by name: what is committed, and what `make workbook` computes."""
 
+PARTS = {"settings", "diverged", "suites", "rows", "provenance"}
+"""What every record holds, at least."""
+
 ENGINE = 1
 """Raised whenever training or measuring changes in a way that changes numbers."""
 
@@ -92,24 +95,41 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         UserError: if the disk is full; what was finished before stays whole.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    with _told_when_full(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
+        )
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+
+@contextlib.contextmanager
+def _told_when_full(path: Path) -> Iterator[None]:
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
-                f"no space left for {path.name} in {path.parent}; results finished before are "
-                "whole. Free some space and give the same command again."
-            ) from error
-        raise
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            f"no space left for {path.name} in {path.parent}; results finished before are "
+            "whole. Free some space and give the same command again."
+        ) from error
+
+
+def sweep(path: Path) -> None:
+    """Remove what processes killed while writing `path` left beside it; call under its lock."""
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        left.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -120,8 +140,11 @@ def lock(where: Store, name: str) -> Iterator[bool]:
     except ImportError:  # no such locks on Windows: two processes may then do the same work twice
         yield True
         return
-    where.work.mkdir(parents=True, exist_ok=True)
-    with open(where.work / f"{name}.lock", "w") as stream:
+    path = where.work / f"{name}.lock"
+    with _told_when_full(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = open(path, "w")  # noqa: SIM115 (closed below)
+    with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -149,19 +172,18 @@ def load_record(name: str, where: Store) -> dict | None:
     """
     path = where.record_path(name)
     try:
-        text = path.read_text()
+        content = path.read_bytes()
     except FileNotFoundError:
         return None
     remedy = f"Delete {path} and run the experiment again."
     try:
-        record = json.loads(text)
+        record = json.loads(content)
         settings = {key: restore(value) for key, value in record["settings"].items()}
-        rows = record["rows"]
-        assert isinstance(rows, dict) and isinstance(record["provenance"], dict)
-    except (ValueError, KeyError, AttributeError, AssertionError):
-        raise UserError(
-            f"record {path.name} is damaged (no complete JSON record). {remedy}"
-        ) from None
+        lengths = {len(column) for column in record["rows"].values()}
+        whole = len(lengths) == 1 and set(record) >= PARTS and "quantity" in record["rows"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        whole = False
+    require(whole, f"record {path.name} is damaged (no complete JSON record). {remedy}")
     require(
         name_of(settings) == name,
         f"record {path.name} was made by other settings, of record {name_of(settings)}. {remedy}",
@@ -170,8 +192,14 @@ def load_record(name: str, where: Store) -> dict | None:
 
 
 def _json(value: object) -> object:
+    """A value as it is stored: measurements to seven digits, settings to the last bit."""
     if isinstance(value, Mapping):
-        return {str(key): _json(item) for key, item in value.items()}
+        return {
+            str(key): {name: plain(entry) for name, entry in item.items()}
+            if key == "settings"
+            else _json(item)
+            for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_json(item) for item in value]
     if isinstance(value, float):
@@ -183,12 +211,21 @@ def _json(value: object) -> object:
 
 
 def rows_of(
-    record: Mapping, columns: list[str], quantities: set[str] | None = None
+    record: Mapping,
+    columns: list[str],
+    quantities: frozenset[str] | None = None,
+    suites: frozenset[str] | None = None,
 ) -> pd.DataFrame:
-    """A record's measurements, one a row, with the settings named in `columns` beside them."""
+    """A record's measurements, one a row, with the settings named in `columns` beside them.
+
+    Only rows of these `quantities` and `suites`, so that a table stays the same when another
+    experiment measures more of the same runs.
+    """
     rows = pd.DataFrame(record["rows"])
     if quantities is not None:
         rows = rows[rows["quantity"].isin(quantities)]
+    if suites is not None:
+        rows = rows[rows["suite"].isin(suites)]
     rows["value"] = rows["value"].map(restore).astype(float)
     for position, column in enumerate(columns):
         rows.insert(position, column, [record["settings"][column]] * len(rows))
@@ -211,16 +248,22 @@ def read_table(path: Path) -> tuple[pd.DataFrame, dict]:
     Raises:
         UserError: if the file has no readable header.
     """
-    with open(path, encoding="utf-8") as stream:
+    with open(path, encoding="utf-8", errors="replace") as stream:
         first = stream.readline()
         try:
-            require(first.startswith("# "), "")
+            require(first.startswith("# {"), "")
             header = json.loads(first[2:])
+            require({"settings", "columns"} <= set(header), "")
         except ValueError:
             raise UserError(
                 f"{path} has no header line '# {{...}}'; it was not made by snlib."
             ) from None
-        table = pd.read_csv(stream, keep_default_na=False, na_values=["", "nan"])
+        try:  # the name of a run may look like a number: 12345e6789
+            table = pd.read_csv(
+                stream, keep_default_na=False, na_values=["", "nan"], dtype={"run": str}
+            )
+        except ValueError as error:
+            raise UserError(f"{path} is damaged: {error}") from None
     return table, header
 
 

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+import operator
 from dataclasses import dataclass
 
 from snlib import errors
 from snlib.results import ENGINE, name_of
 
 SCHEMES = ("erm", "fgm", "pgm", "wrm", "trades")
+
+CHOICES: dict[str, tuple[object, ...]] = {
+    "labels": ("true", "random"),
+    "validation": ("test", "train"),
+    "norm": (2.0, math.inf, 1.0),
+    "attack_labels": ("predicted", "true"),
+    "norm_kind": ("operator", "reshaped"),
+    "tracker": ("krylov", "power"),
+    "sigma_gradient": ("exact", "detached"),
+    "precision": ("float32", "bfloat16"),
+    "augment": (False, True),
+}
+POSITIVE = ("width", "wrm_gamma_ratio", "learning_rate", "decay", "stop_accuracy")
+NOT_NEGATIVE = ("eps", "eps_ratio", "trades_weight", "weight_decay")
+COUNTS = {"train_size": 1, "steps": 1, "batch_size": 1, "epochs": 1, "seed": 0, "engine": 1}
+"""Whole numbers, and the least that each may be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,40 +100,34 @@ class Run:
 
     def __post_init__(self) -> None:
         errors.one_of("scheme", self.scheme, SCHEMES)
-        errors.one_of("labels", self.labels, ("true", "random"))
-        errors.one_of("validation", self.validation, ("test", "train"))
         errors.one_of("optimizer", self.optimizer, ("sgd", "adam"))
-        errors.one_of("precision", self.precision, ("float32", "bfloat16"))
-        errors.positive("beta", self.beta, infinite=True)
-        errors.positive("width", self.width)
-        errors.positive("learning_rate", self.learning_rate)
-        errors.positive("weight_decay", self.weight_decay, zero=True)
-        for name in ("batch_size", "epochs"):
-            value = getattr(self, name)
+        self._set("beta", errors.positive("beta", self.beta, infinite=True))
+        for name in self._unused():
+            self._set(name, 1.0 if name == "decay" else None)
+        if self.scheme in ("fgm", "pgm", "trades"):
             errors.require(
-                isinstance(value, int) and value >= 1,
-                f"{name} is {value!r}; it must be an integer >= 1.",
+                self.eps is not None or self.eps_ratio is not None,
+                f"eps and eps_ratio are None for scheme {self.scheme!r}; give one of them.",
             )
-        self._forget_unused()
-        if self.steps is not None:
-            errors.require(
-                isinstance(self.steps, int) and self.steps >= 1,
-                f"steps is {self.steps!r}; it must be an integer >= 1.",
-            )
-        if self.norm is not None:
-            errors.one_of("norm", self.norm, (2.0, math.inf, 1.0))
-        for name in ("eps", "eps_ratio"):
-            if getattr(self, name) is not None:
-                errors.positive(name, getattr(self, name), zero=True)
-        if self.wrm_gamma_ratio is not None:
-            errors.positive("wrm_gamma_ratio", self.wrm_gamma_ratio)
-        if self.scheme == "wrm":
-            errors.require(
-                self.norm == 2.0,
-                f"norm is {self.norm!r} for scheme 'wrm'; WRM is defined for norm 2 only.",
-            )
+        idle = {*self._unused(), "train_size", "eps", "eps_ratio"}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is not None:
+                self._set(field.name, _checked(field.name, value))
+            elif field.name not in idle:
+                raise errors.UserError(
+                    f"{field.name} is None; scheme {self.scheme!r} with beta {self.beta} needs it."
+                )
+        errors.require(
+            self.scheme != "wrm" or self.norm == 2.0,
+            f"norm is {self.norm!r} for scheme 'wrm'; WRM is defined for norm 2 only.",
+        )
 
-    def _forget_unused(self) -> None:
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    def _unused(self) -> list[str]:
+        """The settings that have no effect beside the others."""
         unused = {
             "erm": "norm eps eps_ratio wrm_gamma_ratio trades_weight steps attack_labels",
             "fgm": "wrm_gamma_ratio trades_weight steps",
@@ -129,11 +141,7 @@ class Run:
             unused += ["norm_kind", "tracker", "sigma_gradient"]
         if self.optimizer == "adam":
             unused.append("decay")
-        for name in unused:
-            object.__setattr__(self, name, 1.0 if name == "decay" else None)
-        for name in ("norm", "eps", "eps_ratio", "beta", "width"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, float(getattr(self, name)))
+        return unused
 
     def settings(self) -> dict[str, object]:
         """Every field and its value, for a record."""
@@ -148,3 +156,25 @@ class Run:
     def from_settings(cls, settings: dict[str, object]) -> Run:
         """The run with these settings, as a record holds them."""
         return cls(**settings)
+
+
+def _checked(name: str, value: object) -> object:
+    """The value of a setting in the one form in which it is hashed: 1 and 1.0 are one run."""
+    if name in POSITIVE or name in NOT_NEGATIVE:
+        return errors.positive(name, value, zero=name in NOT_NEGATIVE)
+    if name in COUNTS:
+        try:
+            number = operator.index(value)
+        except TypeError:
+            number = -1
+        errors.require(
+            COUNTS[name] <= number < 2**32,
+            f"{name} is {value!r}; it must be an integer >= {COUNTS[name]}.",
+        )
+        return number
+    if name == "norm":
+        with contextlib.suppress(TypeError, ValueError):
+            value = float(value)
+    if name in CHOICES:
+        errors.one_of(name, value, CHOICES[name])
+    return value
