@@ -11,6 +11,10 @@ class UserError(ValueError):
     """A mistake that the reader can mend; the command line prints it without a traceback."""
 
 
+class NotFinite(UserError):  # noqa: N818
+    """A network gives, or its weights hold, NaN or infinity: in training, a divergence."""
+
+
 def require(condition: bool, message: str) -> None:
     """Raise `UserError(message)` unless `condition` holds."""
     if not condition:

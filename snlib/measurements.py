@@ -84,7 +84,8 @@ def measure(
     }
     rows = Rows()
     _history(rows, fitted)
-    _accuracy(rows, net, splits, attack)
+    # No attack can follow the gradient of a net that diverged: its clean accuracy stands for both.
+    _accuracy(rows, net, splits, Attack(kind="none") if fitted.diverged else attack)
     if fitted.diverged:
         return rows.columns
     if "distributions" in suites:
@@ -169,7 +170,8 @@ def _robustness(rows: Rows, net: nn.Module, test: tuple, data: Data) -> None:
 
 
 def _standard(rows: Rows, net: nn.Module, splits: dict, run: Run, data: Data) -> None:
-    eps = run.eps if run.eps is not None else (run.eps_ratio or 0.05) * data.mean_norm
+    ratio = 0.05 if run.eps_ratio is None else run.eps_ratio  # ERM and WRM have no radius
+    eps = run.eps if run.eps is not None else ratio * data.mean_norm
     attack = Attack(
         kind="pgm", eps=eps, norm=run.norm or 2.0, steps=15, labels="true", loss="log_odds"
     )

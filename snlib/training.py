@@ -14,7 +14,7 @@ from snlib import checkpoints, models, spectral
 from snlib.attacks import Attack
 from snlib.checkpoints import HISTORY, Fitted
 from snlib.datasets import Data
-from snlib.errors import UserError
+from snlib.errors import NotFinite, UserError
 from snlib.evaluation import accuracy
 from snlib.runs import Run
 
@@ -85,7 +85,7 @@ def fit(
     A step: attack the batch, one forward and backward on what the attack returns (no clean term,
     no gradient through the attack), one optimizer step, one refresh of the layers' norms. Training
     stops when the mean running accuracy of the last five epochs reaches `run.stop_accuracy`, after
-    `run.epochs`, or when the loss is no longer finite (recorded as diverged).
+    `run.epochs`, or when loss, weights or logits are no longer finite (recorded as diverged).
 
     Args:
         run: the settings.
@@ -120,11 +120,15 @@ def fit(
         while fitted.epochs < run.epochs and not fitted.diverged and not _fits(run, fitted):
             begun = time.monotonic()
             entry = _epoch(run, step, x, y, fitted.epochs, shuffle)
+            fitted.diverged = not (math.isfinite(entry["loss"]) and _finite(net))
             entry["validation_accuracy"] = math.nan
             if entry["epoch"] % stride == 0 or entry["epoch"] == run.epochs:
-                entry["validation_accuracy"] = accuracy(net, *validation, step.attack)
+                try:
+                    if not fitted.diverged:
+                        entry["validation_accuracy"] = accuracy(net, *validation, step.attack)
+                except NotFinite:
+                    fitted.diverged = True
             entry["seconds"] = time.monotonic() - begun
-            fitted.diverged = not math.isfinite(entry["loss"])
             for key in HISTORY:
                 fitted.history[key].append(entry[key])
             stop = on_epoch is not None and on_epoch(fitted)
@@ -145,6 +149,10 @@ def fit(
 def _fits(run: Run, fitted: Fitted) -> bool:
     recent = fitted.history["running_accuracy"][-STOP_WINDOW:]
     return len(recent) == STOP_WINDOW and sum(recent) / STOP_WINDOW >= run.stop_accuracy
+
+
+def _finite(net: nn.Module) -> bool:
+    return all(bool(weight.isfinite().all()) for weight in net.parameters())
 
 
 class _Step:
@@ -203,11 +211,15 @@ def _epoch(
     order = torch.randperm(len(x), generator=shuffle).to(x.device)
     size = min(run.batch_size, len(x))
     batches = len(x) // size
-    correct, loss_sum = 0, 0.0
+    correct, right, loss_sum = 0, 0, 0.0
     for index in range(batches):
         chosen = order[index * size : (index + 1) * size]
         images = _augmented(x[chosen], shuffle) if run.augment else x[chosen]
-        right, loss = step(images, y[chosen])
+        try:
+            right, loss = step(images, y[chosen])
+        except NotFinite:  # the step before made the net useless: no attack, no norm
+            right, loss_sum = 0, math.nan
+            break
         correct, loss_sum = correct + right, loss_sum + loss
     return {
         "epoch": epoch + 1,

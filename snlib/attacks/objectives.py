@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from snlib.attacks.state import Net
-from snlib.errors import UserError, one_of, require
+from snlib.errors import NotFinite, UserError, one_of, require
 
 LOSSES = ("cross_entropy", "log_odds")
 LABELS = ("true", "predicted")
@@ -107,10 +107,11 @@ def check_logits(logits: Tensor, x: Tensor, y: Tensor | None = None) -> None:
         f"net gives {tuple(getattr(logits, 'shape', ()))} for x of {tuple(x.shape)}; it must give "
         "(N, K) logits, one row per sample and K >= 2 classes.",
     )
-    require(
-        bool(logits.isfinite().all()),
-        "net gives logits that are not finite for a finite x; look for NaN or inf in its weights.",
-    )
+    if not bool(logits.isfinite().all()):
+        raise NotFinite(
+            "net gives logits that are not finite for a finite x; look for NaN or inf in its "
+            "weights."
+        )
     if y is not None and y.numel():
         low, high = (int(value) for value in torch.aminmax(y))
         require(

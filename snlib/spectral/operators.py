@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from snlib.errors import UserError, require
+from snlib.errors import NotFinite, UserError, require
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -232,11 +232,11 @@ def layers(
 
 def check_finite(numbers: Tensor, name: str) -> None:
     """Refuse a weight, or what was computed from it, with a NaN or an infinity in it."""
-    require(
-        bool(torch.isfinite(numbers).all()),
-        f"the weight of {name} holds NaN or inf; its norm is undefined; "
-        "lower the learning rate or load an earlier checkpoint.",
-    )
+    if not bool(torch.isfinite(numbers).all()):
+        raise NotFinite(
+            f"the weight of {name} holds NaN or inf; its norm is undefined; "
+            "lower the learning rate or load an earlier checkpoint."
+        )
 
 
 def dense_matrix(layer: nn.Module, in_shape: Sequence[int]) -> Tensor:
