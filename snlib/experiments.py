@@ -83,6 +83,9 @@ def settings_of(scale: str) -> tuple[dict[str, object], tuple[int, ...]]:
     """
     name, at, data = scale.partition("@")
     errors.one_of("scale", name, SCALES)
+    errors.require(
+        bool(data) or not at, f"scale is {scale!r}; name a data set after the @, as paper@mnist."
+    )
     return {**BASE[name], **({"data": data} if at else {})}, SEEDS[name]
 
 
@@ -125,8 +128,8 @@ def _margins(base, seeds):
 
 
 def _overshoot(base, seeds):
-    # Half the epochs: the overshoot is there long before the end of training.
-    epochs = base.get("epochs", Run.epochs) // 2
+    # A third of the epochs: the overshoot is there long before the end of training.
+    epochs = base.get("epochs", Run.epochs) // 3
     axes = dict(scheme="erm", beta=1.0, tracker=("power", "krylov"), epochs=epochs)
     adam = dict(optimizer="adam", learning_rate=0.001)
     runs = grid(base, seeds, **axes) + grid({**base, **adam}, seeds, **axes)
