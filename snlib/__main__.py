@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print(
-            "\nStopped. Finished records are whole, and unfinished runs left a checkpoint; "
+            "\nStopped. Finished records are whole, and long runs left a checkpoint; "
             "the same command goes on from there.",
             file=sys.stderr,
         )
@@ -82,7 +82,8 @@ def _scale(options: argparse.Namespace) -> str:
 
 def _names(options: argparse.Namespace) -> list[str]:
     if not options.experiment or "all" in options.experiment:
-        return list(experiments.EXPERIMENTS)
+        scale = options.scale.partition("@")[0]
+        return [name for name, one in experiments.EXPERIMENTS.items() if scale in one.scales]
     return [experiments.experiment(name).name for name in options.experiment]
 
 
@@ -100,6 +101,10 @@ def _run(options: argparse.Namespace) -> int:
     require(
         options.workers is None or options.workers >= 1,
         f"--workers is {options.workers}; it must be an integer >= 1.",
+    )
+    require(
+        options.first is None or options.first >= 1,
+        f"--first is {options.first}; it must be an integer >= 1.",
     )
     plan = experiments.plan(names, scale)
     if options.first is not None:
@@ -119,7 +124,9 @@ def _run(options: argparse.Namespace) -> int:
             on_progress=progress.epoch,
             on_done=progress.done,
         )
-    for name in names:
+    for name in experiments.EXPERIMENTS:  # others may share the runs just recorded
+        if name not in names and not where.table_path(name, scale).exists():
+            continue
         path = tables.write(name, scale, where)
         if path is not None:
             print(path)

@@ -60,6 +60,7 @@ class Experiment:
         runs: from a scale's base settings and seeds to its runs, in order of priority.
         quantities: the measurements that its table keeps.
         suites: what must have been measured of each run.
+        scales: where it exists.
     """
 
     name: str
@@ -68,10 +69,16 @@ class Experiment:
     runs: Callable[[dict[str, object], tuple[int, ...]], list[Run]]
     quantities: frozenset[str]
     suites: frozenset[str] = frozenset({"history", "accuracy", "distributions", "spectrum"})
+    scales: tuple[str, ...] = SCALES
 
     def at(self, scale: str) -> list[Run]:
-        """The runs at a scale, in order of priority, each once."""
+        """The runs at a scale, in order of priority, each once.
+
+        Raises:
+            UserError: if there is no such scale, or not for this experiment.
+        """
         base, seeds = settings_of(scale)
+        errors.one_of(f"scale of {self.name}", scale.partition("@")[0], self.scales)
         return list(dict.fromkeys(self.runs(base, seeds)))
 
 
@@ -138,7 +145,6 @@ def _overshoot(base, seeds):
 
 MNIST = dict(
     data="mnist",
-    train_size=None,
     width=1.0,
     optimizer="adam",
     learning_rate=0.001,
@@ -148,17 +154,17 @@ MNIST = dict(
 
 
 def _table1_mnist(base, seeds):
-    base = {**base, **(MNIST if base["data"] == "cifar10" else {})}
+    base = {**base, **MNIST}
     betas = (math.inf, 8.0, 4.0, 16.0, 2.0)
     runs = grid(base, seeds, net=("mlp1", "mlp2"), scheme=("fgm", "erm"), beta=betas)
     runs += grid(base, seeds, net="softmax", scheme=SCHEMES, beta=(math.inf, 16.0, 1.0, 4.0))
     runs += grid(base, seeds, net=("mlp1_relu", "mlp2_relu"), scheme=("fgm", "erm"), beta=betas)
     runs += grid(base, seeds, net=("mlp1", "mlp2"), scheme=("pgm", "wrm"), beta=betas)
     runs += grid(base, seeds, net=("mlp1_relu", "mlp2_relu"), scheme=("pgm", "wrm"), beta=betas)
-    if base["data"] == "mnist":  # ELU-Net needs 28x28 images, and the paper reads it at epoch 25
-        net = dict(net="elu_net", epochs=25, beta=betas)
-        runs += grid(base, seeds, scheme=SCHEMES, **net)
-        runs += grid(base, seeds, scheme=("fgm", "pgm"), norm=math.inf, eps=0.1, **net)
+    # ELU-Net is read at epoch 25
+    net = dict(net="elu_net", epochs=25, beta=betas)
+    runs += grid(base, seeds, scheme=SCHEMES, **net)
+    runs += grid(base, seeds, scheme=("fgm", "pgm"), norm=math.inf, eps=0.1, **net)
     return runs
 
 
@@ -210,7 +216,7 @@ EXPERIMENTS = {
             "10",
             _table1_mnist,
             frozenset({"accuracy", "images"}),
-            frozenset({"history", "accuracy", "distributions", "spectrum"}),
+            scales=("laptop", "paper"),
         ),
     )
 }
