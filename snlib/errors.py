@@ -11,7 +11,7 @@ class UserError(ValueError):
     """A mistake that the reader can mend; the command line prints it without a traceback."""
 
 
-class NotFinite(UserError):  # noqa: N818
+class NotFinite(UserError):
     """A network gives, or its weights hold, NaN or infinity: in training, a divergence."""
 
 

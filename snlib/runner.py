@@ -8,8 +8,10 @@ result does not depend on how many workers there were.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,20 +77,25 @@ def execute(
     outcome = Outcome()
     if not todo:
         return outcome
-    worker.load_data(next(iter(todo)), data_root)  # fetched once; errors shown plainly
-    workers = min(workers or default_workers(device), len(todo))
+    for run in {run.data: run for run in todo}.values():
+        worker.load_data(run, data_root)  # fetched once; errors shown plainly
+    if workers is None:
+        workers = default_workers(device)
     require(workers >= 1, f"workers is {workers}; it must be an integer >= 1.")
     context = multiprocessing.get_context("spawn")
     reports = context.SimpleQueue()
     pool = concurrent.futures.ProcessPoolExecutor(
-        workers, mp_context=context, initializer=worker.start, initargs=(os.getpid(), reports)
+        min(workers, len(todo)),
+        mp_context=context,
+        initializer=worker.start,
+        initargs=(reports,),
     )
-    tasks = {
-        pool.submit(worker.work_alone, run, suites, where, device, data_root, deadline): run
-        for run, suites in todo.items()
-    }
-    processes = list(pool._processes.values())
+    tasks = {}
     try:
+        with _interrupts_kept_from_children():
+            for run, suites in todo.items():
+                arguments = (run, suites, where, device, data_root, deadline)
+                tasks[pool.submit(worker.work_alone, *arguments)] = run
         while tasks:
             ready, _ = concurrent.futures.wait(
                 tasks, timeout=0.2, return_when=concurrent.futures.FIRST_COMPLETED
@@ -105,10 +112,24 @@ def execute(
             "records are whole; give the same command again with fewer --workers."
         ) from error
     finally:
+        processes = list((pool._processes or {}).values())
         pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             process.kill()
     return outcome
+
+
+@contextlib.contextmanager
+def _interrupts_kept_from_children():
+    """Processes started inside never see Ctrl-C, not even while they are still importing."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _collect(run: Run, task, outcome: Outcome, on_done) -> None:
@@ -118,6 +139,10 @@ def _collect(run: Run, task, outcome: Outcome, on_done) -> None:
         if "no space left" in str(error):
             raise
         status = f"failed: {error}"
+    except concurrent.futures.process.BrokenProcessPool:
+        raise
+    except Exception as error:  # one run's mishap must not end the others
+        status = f"failed: {type(error).__name__}: {error}"
     if status.startswith("failed"):
         outcome.failed[run.name] = status.removeprefix("failed: ")
     elif status == "unfinished":

@@ -9,8 +9,8 @@ import pandas as pd
 
 from snlib import results
 from snlib.errors import UserError, require
-from snlib.experiments import EXPERIMENTS, Experiment, experiment
-from snlib.results import Store, plain, restore
+from snlib.experiments import Experiment, experiment
+from snlib.results import Store, plain
 
 FIXED_COLUMNS = ("scheme", "beta", "labels", "seed")
 """Settings that are columns of every table, whether they vary in it or not."""
@@ -36,7 +36,7 @@ def make(name: str, scale: str, where: str | Path | Store = "recorded") -> str |
         record = results.load_record(run.name, store)
         if record is not None and chosen.suites <= set(record["suites"]):
             records.append(record)
-            parts.append(results.rows_of(record, columns, chosen.quantities))
+            parts.append(results.rows_of(record, columns, chosen.quantities, chosen.suites))
     if not records:
         return None
     return results.table_text(
@@ -101,7 +101,8 @@ def load(name: str, scale: str = "quick", store: str | Path | Store = "recorded"
     runs = chosen.at(scale)
     path = place.table_path(name, scale)
     scale_option = f"--scale {scale.replace('@', ' --data ')}"
-    option = "" if store == "recorded" else f" --store {store}"
+    where = store.root if isinstance(store, Store) else store
+    option = "" if store == "recorded" else f" --store {where}"
     command = f"python -m snlib run {name} {scale_option}{option}"
     require(path.exists(), f"nothing is recorded of {name} at scale {scale}. Compute it: {command}")
     table, header = results.read_table(path)
@@ -124,9 +125,11 @@ def load(name: str, scale: str = "quick", store: str | Path | Store = "recorded"
             f"{path.name} holds a run that {name} no longer has ({settings}). "
             f"Record it again: {command}"
         )
-    for column in header["columns"]:
-        if table[column].dtype == object:
-            table[column] = table[column].map(restore)
+    require(
+        header["columns"] == columns and set(columns) <= set(table),
+        f"{path.name} has the settings {', '.join(header['columns'])} as columns, now "
+        f"{', '.join(columns)}. Record it again: {command}",
+    )
     table.attrs["provenance"] = header
     return table
 
@@ -143,10 +146,14 @@ def verify(where: str | Path | Store = "recorded") -> list[str]:
         return wrong
     for path in sorted(store.root.glob("*.csv")):
         name, _, scale = path.stem.partition(".")
-        if name not in EXPERIMENTS:
-            wrong.append(f"{path.name} belongs to no experiment.")
-        elif make(name, scale, store) != path.read_text(encoding="utf-8"):
+        try:
+            text = make(name, scale, store)
+        except UserError as error:
+            wrong.append(f"{path.name} belongs to no experiment: {error}")
+            continue
+        if text is None or text.encode() != path.read_bytes():
             wrong.append(
-                f"{path.name} differs from its records: python -m snlib run {name} remakes it."
+                f"{path.name} differs from its records; made again by python -m snlib run {name} "
+                f"--scale {scale.replace('@', ' --data ')}."
             )
     return wrong

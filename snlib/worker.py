@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import multiprocessing
 import os
 import platform
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,17 +21,25 @@ from snlib.runs import Run
 Plan = Mapping[Run, frozenset[str]]
 
 _reports = None
-_parent = 0
 
 
-def start(parent: int, reports) -> None:
-    """Prepare this process: one thread, deaf to Ctrl-C, reporting to `parent`."""
-    global _reports, _parent
+def start(reports) -> None:
+    """Prepare this process: one thread, deaf to Ctrl-C, no longer alive than its parent."""
+    global _reports
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    threading.Thread(target=_follow_parent, daemon=True).start()
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     torch.set_num_threads(1)
-    _reports, _parent = reports, parent
+    _reports = reports
+
+
+def _follow_parent() -> None:
+    """End this process with the command that started it, however that ended."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def missing(plan: Plan, where: Store) -> dict[Run, frozenset[str]]:
@@ -67,21 +77,30 @@ def work_alone(
     """As `work`, unless the deadline has passed or another process has the record ready."""
     if deadline is not None and time.time() > deadline:
         return "unfinished"
-    with _sole_worker(where, run):
+    with _sole_worker(where, run, deadline) as alone:
+        if not alone:
+            return "unfinished"
         if not missing({run: suites}, where):
             return "done"
+        for path in (where.record_path(run.name), _checkpoint(where, run)):
+            results.sweep(path)
         return work(run, suites, where, device, data_root, deadline)
 
 
 @contextlib.contextmanager
-def _sole_worker(where: Store, run: Run):
-    """Wait until no other process works on this run; a killed process frees its lock by itself."""
-    while True:
+def _sole_worker(where: Store, run: Run, deadline: float | None):
+    """Wait until no other process works on this run, or give up (False) at the deadline."""
+    while deadline is None or time.time() < deadline:
         with results.lock(where, run.name) as alone:
-            if alone:
-                yield
+            if alone:  # a killed process has set its lock free
+                yield True
                 return
-        time.sleep(1.0)
+        time.sleep(0.2)
+    yield False
+
+
+def _checkpoint(where: Store, run: Run) -> Path:
+    return where.work / f"{run.name}.pt"
 
 
 def work(
@@ -101,13 +120,11 @@ def work(
     from snlib.measurements import measure
 
     data = load_data(run, data_root)
-    checkpoint = where.work / f"{run.name}.pt"
+    checkpoint = _checkpoint(where, run)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
 
     def on_epoch(fitted) -> bool:
-        if _parent and os.getppid() != _parent:
-            os._exit(1)  # the command that asked for this run is gone
         if _reports is not None:
             _reports.put((run.name, fitted.epochs / run.epochs))
         return deadline is not None and time.time() > deadline
