@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from snlib import series
 from snlib.errors import UserError, require
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -159,7 +160,8 @@ def lock(where: Store, name: str) -> Iterator[bool]:
 def save_record(record: Mapping[str, object], where: Store) -> Path:
     """Write a record under the name that its settings give it."""
     path = where.record_path(name_of(record["settings"]))
-    content = json.dumps(_json(record), separators=(",", ":"), allow_nan=False) + "\n"
+    stored = {**record, "rows": series.pack(record["rows"])}
+    content = json.dumps(_json(stored), separators=(",", ":"), allow_nan=False) + "\n"
     write_atomically(path, content.encode())
     return path
 
@@ -179,8 +181,8 @@ def load_record(name: str, where: Store) -> dict | None:
     try:
         record = json.loads(content)
         settings = {key: restore(value) for key, value in record["settings"].items()}
-        lengths = {len(column) for column in record["rows"].values()}
-        whole = len(lengths) == 1 and set(record) >= PARTS and "quantity" in record["rows"]
+        rows = series.unpack(record["rows"])
+        whole = set(record) >= PARTS and "quantity" in rows
     except (ValueError, KeyError, TypeError, AttributeError):
         whole = False
     require(whole, f"record {path.name} is damaged (no complete JSON record). {remedy}")
@@ -188,7 +190,7 @@ def load_record(name: str, where: Store) -> dict | None:
         name_of(settings) == name,
         f"record {path.name} was made by other settings, of record {name_of(settings)}. {remedy}",
     )
-    return {**record, "settings": settings}
+    return {**record, "settings": settings, "rows": rows}
 
 
 def _json(value: object) -> object:
