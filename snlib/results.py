@@ -260,13 +260,24 @@ def read_table(path: Path) -> tuple[pd.DataFrame, dict]:
             raise UserError(
                 f"{path} has no header line '# {{...}}'; it was not made by snlib."
             ) from None
-        try:  # the name of a run may look like a number: 12345e6789
-            table = pd.read_csv(
-                stream, keep_default_na=False, na_values=["", "nan"], dtype={"run": str}
-            )
-        except ValueError as error:
+        try:
+            table = pd.read_csv(stream, keep_default_na=False, na_values=["", "nan"], dtype=str)
+            for column in ("x", "value", *header["columns"]):
+                table[column] = _typed(table[column], strict=column in ("x", "value"))
+            table["diverged"] = table["diverged"] == "True"
+        except (ValueError, KeyError) as error:
             raise UserError(f"{path} is damaged: {error}") from None
     return table, header
+
+
+def _typed(column: pd.Series, *, strict: bool) -> pd.Series:
+    """Text as numbers where all of it is numbers; the label "true" is a name, no truth value."""
+    try:
+        return pd.to_numeric(column)
+    except ValueError:
+        if strict:
+            raise
+        return column
 
 
 def provenance(table: pd.DataFrame) -> str:
