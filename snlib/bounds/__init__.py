@@ -6,6 +6,7 @@ from snlib.bounds.lipschitz import Lipschitz, lipschitz, local_lipschitz
 from snlib.bounds.margins import kappa, margins, margins_of_logits, normalized_margins, risk
 from snlib.bounds.norms import layer_norms
 from snlib.bounds.published import PUBLISHED, published_frobenius, published_normalization
+from snlib.bounds.recorded import normalizations
 
 __all__ = [
     "FORMS",
@@ -22,6 +23,7 @@ __all__ = [
     "local_lipschitz",
     "margins",
     "margins_of_logits",
+    "normalizations",
     "normalized_margins",
     "published_frobenius",
     "published_normalization",

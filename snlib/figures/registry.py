@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from snlib import tables
-from snlib.figures import curves, gap, tour
+from snlib.figures import convolution, curves, gap, kappa, margins, norm_gain, tour
 
 
 @dataclass(frozen=True)
@@ -57,5 +57,43 @@ REGISTRY: dict[str, Entry] = {
         "Lines: mean over seeds; bands: 95 % Student interval. Lower row: the paper's curves, "
         "AlexNet on CIFAR-10, one run, read off its figure.",
         curves.with_and_without,
+    ),
+    "overshoot": Entry(
+        "01",
+        "overshoot",
+        "By how much the true norm of each trained layer exceeds the budget beta = 1 after training "
+        "with one power iteration a step and with the default tracking. A dot a seed.",
+        convolution.overshoot,
+    ),
+    "norm_gain": Entry(
+        "03",
+        "gain",
+        "Norm gain of ERM nets on test images. Left: densities of its logarithm, rebuilt from "
+        "recorded quantiles, a line a seed. Right: median and 5-95 % range of each seed, the "
+        "product of the layers' norms, and the paper's modes (AlexNet on CIFAR-10, one run).",
+        norm_gain.norm_gain,
+    ),
+    "kappa": Entry(
+        "03",
+        "gain",
+        "Share of training images whose input-gradient norm is at most x, a line a seed; the left "
+        "ends are kappa. Grey: mode and right end of the paper's figure (AlexNet on CIFAR-10, "
+        "beta = 1.3, one run).",
+        kappa.kappa,
+    ),
+    "margins": Entry(
+        "06",
+        "margins",
+        "Densities of training margins, raw and normalized as published, without and with SN, a "
+        "line a seed, rebuilt from recorded quantiles; below each panel the paper's modes (AlexNet "
+        "on CIFAR-10, one run).",
+        margins.margins_from_records,
+    ),
+    "margin_sizes": Entry(
+        "06",
+        "margins",
+        "Median training margin, raw, divided as published and by the theorem's square root of Phi, "
+        "a dot a seed. Diamonds: the paper's modes (AlexNet on CIFAR-10, one run).",
+        margins.margin_sizes_from_records,
     ),
 }
