@@ -56,6 +56,7 @@ def _record(options: argparse.Namespace) -> int:
     for path in paths:
         record.record(path)
         print(f"  {path.name}")
+    print(f"  {build.save_headline()}")
     return 0
 
 

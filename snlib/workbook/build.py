@@ -204,6 +204,14 @@ def save(draw: Callable[[], object], stem: Path) -> None:
     figure.savefig(stem.with_suffix(".pdf"), bbox_inches="tight", metadata={"CreationDate": None})
 
 
+def save_headline() -> Path:
+    """Draw the README's figure from the committed records; returns its path."""
+    path = results.store("recorded").root / "headline.png"
+    figure = figure_registry([])["gap_against_budget"].draw("quick", "recorded")
+    figure.savefig(path, dpi=110, bbox_inches="tight")
+    return path
+
+
 # -------------------------------------------------------------------------------------- publishing
 
 
