@@ -61,7 +61,7 @@ REGISTRY: dict[str, Entry] = {
     "overshoot": Entry(
         "01",
         "overshoot",
-        "By how much the true norm of each trained layer exceeds the budget beta = 1 after training "
+        "By how much the true norm of each trained layer exceeds the budget beta = 1, trained "
         "with one power iteration a step and with the default tracking. A dot a seed.",
         convolution.overshoot,
     ),
@@ -92,7 +92,7 @@ REGISTRY: dict[str, Entry] = {
     "margin_sizes": Entry(
         "06",
         "margins",
-        "Median training margin, raw, divided as published and by the theorem's square root of Phi, "
+        "Median training margin, raw, divided as published and by the square root of Phi, "
         "a dot a seed. Diamonds: the paper's modes (AlexNet on CIFAR-10, one run).",
         margins.margin_sizes_from_records,
     ),
