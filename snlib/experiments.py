@@ -134,6 +134,10 @@ def _margins(base, seeds):
     return sorted(erm + adversarial, key=lambda run: run.seed)
 
 
+def _protocols(base, seeds):
+    return grid(base, seeds, beta=(math.inf, 1.6), scheme=SCHEMES)
+
+
 def _overshoot(base, seeds):
     # A third of the epochs: the overshoot is there long before the end of training.
     epochs = base.get("epochs", Run.epochs) // 3
@@ -209,6 +213,15 @@ EXPERIMENTS = {
             _overshoot,
             frozenset({"accuracy", "lower", "upper", "reshaped"}),
             frozenset({"history", "accuracy", "spectrum"}),
+        ),
+        Experiment(
+            "protocols",
+            "accuracy under attack by the authors' protocol and by the standard one",
+            "02",
+            _protocols,
+            frozenset({"accuracy", "images"}),
+            frozenset({"history", "accuracy", "distributions", "spectrum"})
+            | {"standard", "robustness"},
         ),
         Experiment(
             "table1_mnist",
