@@ -76,7 +76,8 @@ def test_gap_figure_draws_means_seeds_and_intervals(table) -> None:
     assert np.allclose(line(lower, 2, "s"), [[0, 75], [1, 95]])
     assert np.allclose(line(lower, 2, "o"), [[0, 60], [1, 45]])
     dots = np.concatenate([part.get_offsets() for part in upper.collections[:1]])
-    assert np.allclose(dots, [[0, 10], [0, 20], [1, 40], [1, 60]])
+    assert np.allclose(dots[:, 1], [10, 20, 40, 60])
+    assert np.array_equal(np.round(dots[:, 0]), [0, 0, 1, 1])  # beside its own budget's mean
     # Student's t for two seeds: 12.706 * standard deviation / sqrt(2), here 12.706 * 5 and * 10
     bars = upper.containers[0].lines[2][0].get_segments()
     assert np.allclose([bar[1, 1] - bar[0, 1] for bar in bars], [2 * 63.53, 2 * 127.06], atol=0.05)
@@ -160,7 +161,7 @@ def history() -> pd.DataFrame:
 
 
 def test_curves_are_means_and_a_stopped_run_is_held(history) -> None:
-    figure = curves.with_and_without(history, paper=False)
+    figure = curves.with_and_without(history, paper=False, window=1)
     assert not plt.fignum_exists(figure.number)
     drawn = [line.get_xydata() for line in figure.axes[0].lines]
     assert np.allclose(drawn[0], [[1, 30], [2, 60], [3, 70]])  # no SN; 70 = (60 + 80 held) / 2
@@ -168,6 +169,14 @@ def test_curves_are_means_and_a_stopped_run_is_held(history) -> None:
     assert np.allclose(drawn[2], [[1, 20], [2, 30], [3, 40]])
     assert np.allclose(drawn[3], [[2, 15]])
     assert figure.axes[0].get_title() == "FGM training, SN with β = 1.6"
+
+
+def test_curves_are_trailing_means_of_each_seed(history) -> None:
+    figure = curves.with_and_without(history, paper=False, window=2)
+    drawn = [line.get_xydata() for line in figure.axes[0].lines]
+    # seed 0: 20, 30, 50; seed 1: 40, 60, then stopped and held at 60
+    assert np.allclose(drawn[0], [[1, 30], [2, 45], [3, 55]])
+    assert np.allclose(drawn[2], [[1, 20], [2, 25], [3, 35]])
 
 
 def test_published_curves_stand_in_their_own_panel(history) -> None:

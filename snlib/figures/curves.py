@@ -49,13 +49,24 @@ def by_epoch(table: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def held(rows: pd.DataFrame) -> pd.DataFrame:
-    """Curves of one setting, each held at its last value once its run has stopped early.
+def smoothed(rows: pd.DataFrame, window: int = 10) -> pd.DataFrame:
+    """Curves of one setting: trailing means, each held once its run has stopped early.
 
-    Otherwise a mean over seeds would jump where the first of them stops.
+    The paper's figure averages ten epochs too. A mean over seeds would jump where the first of them
+    stops, hence the holding.
+
+    Args:
+        rows: of `by_epoch`, one scheme, budget and split.
+        window: epochs that a trailing mean spans; near the start fewer.
+
+    Returns:
+        DataFrame with columns epoch, seed, accuracy, at the epochs that `rows` has.
     """
-    wide = rows.pivot(index="epoch", columns="seed", values="accuracy").sort_index().ffill()
-    return wide.stack().rename("accuracy").reset_index()
+    wide = rows.pivot(index="epoch", columns="seed", values="accuracy").sort_index()
+    every = range(int(wide.index.min()), int(wide.index.max()) + 1)
+    means = wide.reindex(every).rolling(window, min_periods=1).mean()
+    means = means.reindex(wide.index).where(wide.notna()).ffill()
+    return means.stack().rename("accuracy").reset_index()
 
 
 def published_by_step(scheme: str) -> pd.DataFrame:
@@ -77,14 +88,15 @@ def published_by_step(scheme: str) -> pd.DataFrame:
     ).sort_values(["split", "sn", "step"], ignore_index=True)
 
 
-def with_and_without(table: pd.DataFrame, *, paper: bool = True) -> Figure:
+def with_and_without(table: pd.DataFrame, *, paper: bool = True, window: int = 10) -> Figure:
     """Accuracy by epoch, a panel a scheme; below, the paper's own curves on the paper's own axes.
 
-    Lines are means over seeds, bands 95 % Student intervals.
+    Lines are means over seeds of trailing means over epochs, bands 95 % Student intervals.
 
     Args:
         table: of the experiment `curves`.
         paper: whether to add the lower row, the paper's curves.
+        window: epochs that a trailing mean spans; 1 leaves the curves as they are.
     """
     rows = by_epoch(table)
     schemes = [name for name in style.SCHEMES if (rows["scheme"] == name).any()]
@@ -92,18 +104,18 @@ def with_and_without(table: pd.DataFrame, *, paper: bool = True) -> Figure:
     size = (3.1 * len(schemes), height)
     figure, array = style.axes(1 + paper, len(schemes), size, sharey=True)
     for column, scheme in enumerate(schemes):
-        draw_epochs(array[0, column], rows[rows["scheme"] == scheme], scheme)
+        draw_epochs(array[0, column], rows[rows["scheme"] == scheme], scheme, window)
         if paper:
             draw_published(array[1, column], scheme)
     array[0, 0].set_ylim(0, 104)
     array[0, 0].set_ylabel("accuracy under the\ntraining attack (%)")
     if paper:
         array[1, 0].set_ylabel("accuracy under the\ntraining attack (%)")
-    legend(figure, rows, paper=paper)
+    legend(figure, rows, window, paper=paper)
     return style.closed(figure)
 
 
-def draw_epochs(ax: Axes, rows: pd.DataFrame, scheme: str) -> None:
+def draw_epochs(ax: Axes, rows: pd.DataFrame, scheme: str, window: int) -> None:
     """Draw one scheme's accuracies by epoch, in percent."""
     capped = [beta for beta in sorted(set(rows["beta"])) if not math.isinf(beta)]
     budget = f", SN with β = {', '.join(f'{beta:g}' for beta in capped)}" if capped else ""
@@ -113,11 +125,11 @@ def draw_epochs(ax: Axes, rows: pd.DataFrame, scheme: str) -> None:
         color = style.FREE if math.isinf(beta) else style.CAPPED
         for split, (_, line) in SPLITS.items():
             chosen = rows[(rows["beta"] == beta) & (rows["split"] == split)]
-            points = style.means(held(chosen), ["epoch"], "accuracy").astype(float)
+            points = style.means(smoothed(chosen, window), ["epoch"], "accuracy").astype(float)
             mean, half = 100 * points["mean"], 100 * points["half"].fillna(0.0)
             ax.plot(points["epoch"], mean, color=color, linestyle=line)
             ax.fill_between(
-                points["epoch"], mean - half, mean + half, color=color, alpha=0.15, linewidth=0
+                points["epoch"], mean - half, mean + half, color=color, alpha=0.13, linewidth=0
             )
 
 
@@ -136,7 +148,7 @@ def draw_published(ax: Axes, scheme: str) -> None:
         )
 
 
-def legend(figure: Figure, rows: pd.DataFrame, *, paper: bool) -> None:
+def legend(figure: Figure, rows: pd.DataFrame, window: int, *, paper: bool) -> None:
     """One legend below the panels."""
     handles = [
         Line2D([], [], color=style.FREE, linestyle="-", label="train, no SN"),
@@ -145,7 +157,9 @@ def legend(figure: Figure, rows: pd.DataFrame, *, paper: bool) -> None:
         Line2D([], [], color=style.CAPPED, linestyle=SPLITS["validation"][1], label="validation"),
     ]
     seeds = rows["seed"].nunique()
-    title = f"lines: mean over {seeds} seed{'s' * (seeds != 1)}; bands: 95 % interval"
+    title = f"mean over {seeds} seed{'s' * (seeds != 1)}, bands: 95 % interval"
+    if window > 1:
+        title = f"trailing mean of {window} epochs, {title}"
     if paper:
         for name, words in (("no SN", "published, no SN"), ("SN", "published, SN")):
             color, width = PUBLISHED[name]

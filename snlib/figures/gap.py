@@ -20,6 +20,9 @@ SPLITS = {"train": (TRAIN, "s", "-"), "test": (TEST, "o", "-")}
 SHADE = "#fff0c2"
 """Of the budget that validation chose."""
 
+BESIDE = 0.17
+"""How far to the right of its mean a single seed is drawn, so that the bar does not hide it."""
+
 
 def accuracies(table: pd.DataFrame, attack: str = "training") -> pd.DataFrame:
     """One row a run: its accuracies on the three splits, and their gap.
@@ -200,7 +203,12 @@ def _series(
 ) -> None:
     """Mean and interval over seeds at each budget, and every seed as a faint dot; in percent."""
     ax.scatter(
-        runs["beta"].map(places), 100 * runs[quantity], s=9, color=color, alpha=0.35, linewidth=0
+        runs["beta"].map(places) + BESIDE,
+        100 * runs[quantity],
+        s=8,
+        color=color,
+        alpha=0.5,
+        linewidth=0,
     )
     points = style.means(runs, ["beta"], quantity)
     x = points["beta"].map(places).astype(float)
@@ -213,7 +221,7 @@ def _series(
         marker=marker,
         linestyle=line,
         capsize=2.5,
-        elinewidth=1,
+        elinewidth=0.9,
     )
 
 
