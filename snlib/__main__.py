@@ -59,7 +59,10 @@ def parser() -> argparse.ArgumentParser:
     verify = commands.add_parser("verify", help="derive every table from its records and compare")
     verify.set_defaults(command=_verify)
 
-    for command in (run, listing, status):
+    claims = commands.add_parser("claims", help="the paper's claims and their verdicts")
+    claims.set_defaults(command=_claims)
+
+    for command in (run, listing, status, claims):
         command.add_argument(
             "--scale", default="quick", help="quick (default), laptop, paper or paper@DATASET"
         )
@@ -67,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
             "--data", metavar="DATASET", help="put this data set in the place of the scale's own"
         )
     run.add_argument("--data-root", type=Path, help="folder of the data sets (default: data/)")
-    for command in (run, listing, status, verify):
+    for command in (run, listing, status, verify, claims):
         command.add_argument(
             "--store", default="recorded", help="recorded (data/results), workbook, or a folder"
         )
@@ -215,6 +218,20 @@ def _status(options: argparse.Namespace) -> int:
     print(f"missing     {len(todo) - len(begun)}")
     if done_cost:
         print(f"left        about {hours * left / done_cost:.2f} hours of one such worker")
+    return 0
+
+
+def _claims(options: argparse.Namespace) -> int:
+    from snlib.claims import judge  # it draws on the figures' summaries, which need matplotlib
+
+    scale = _scale(options)
+    print(f"Verdicts at scale {scale}; intervals are 95 % over seeds.")
+    for row in judge(scale, options.store).to_dict("records"):
+        print(f"{row['number']:2}. {row['claim']}\n    {row['verdict']}")
+        if row["seeds"]:
+            interval = f"{row['mean']:+.3f} ± {row['half']:.3f} ({row['seeds']} seeds)"
+            print(f"    {row['statistic']}: {interval}, claim: above {row['threshold']:g}")
+        print(f"    published: {row['published']}")
     return 0
 
 
