@@ -49,6 +49,9 @@ def test_a_record_comes_back(store):
     assert path == store.record_path(run.name)
     back = load_record(run.name, store)
     assert Run.from_settings(back["settings"]) == run  # 1/3 to the last bit, inf, None
+    for column, entries in record_of(run)["rows"].items():
+        if column not in ("x", "value"):
+            assert back["rows"][column] == entries
     values = [results.restore(value) for value in back["rows"]["value"]]
     assert values[0] == 0.1234568 and values[1] == math.inf and math.isnan(values[2])
     assert load_record("0" * 16, store) is None
@@ -77,7 +80,7 @@ def damage(path: Path, kind: str) -> None:
     if kind == "edited":
         record["settings"]["beta"] = 1.6
     elif kind == "uneven":
-        record["rows"]["value"].pop()
+        record["rows"][0]["value"].pop()
     elif kind == "lacking":
         del record["suites"]
     new = {
