@@ -233,6 +233,13 @@ def test_a_page_shows_the_parameters_that_were_used_and_no_dead_widget() -> None
     assert record.WIDGET in notebook.cells[2].outputs[0].data
 
 
+def test_links_between_notebooks_lead_from_page_to_page() -> None:
+    prose = "See [04](04_gap.ipynb) and [code](https://example.org/05_curves.ipynb)."
+    page = pages.render(pages.Chapter.of("00_tour", new_notebook(cells=[new_markdown_cell(prose)])))
+    assert 'href="04_gap.html"' in page
+    assert 'href="https://example.org/05_curves.ipynb"' in page
+
+
 def test_a_chapter_is_read_from_the_notebook() -> None:
     image = new_output("display_data", {"image/png": PIXEL})
     notebook = new_notebook(

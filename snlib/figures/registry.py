@@ -54,8 +54,8 @@ REGISTRY: dict[str, Entry] = {
         "05",
         "curves",
         "Accuracy under the training attack by epoch, with and without spectral normalization. "
-        "Lines: mean over seeds; bands: 95 % Student interval. Lower row: the paper's curves, "
-        "AlexNet on CIFAR-10, one run, read off its figure.",
+        "Lines: mean over seeds of trailing means of ten epochs; bands: 95 % Student interval. "
+        "Lower row: the paper's curves, AlexNet on CIFAR-10, one run, read off its figure.",
         curves.with_and_without,
     ),
     "overshoot": Entry(
@@ -92,7 +92,7 @@ REGISTRY: dict[str, Entry] = {
     "margin_sizes": Entry(
         "06",
         "margins",
-        "Median training margin, raw, divided as published and by the square root of Phi, "
+        "Mode of the training margins, raw, divided as published and by the square root of Phi, "
         "a dot a seed. Diamonds: the paper's modes (AlexNet on CIFAR-10, one run).",
         margins.margin_sizes_from_records,
     ),

@@ -161,6 +161,7 @@ def still(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
     A note stands in the place of a live widget, which would need a kernel and a network. Of two
     cells of parameters, the notebook's own and the one that replaced it, only the latter is shown.
+    Links from notebook to notebook lead from page to page.
     """
     copy = nbformat.from_dict(notebook)
     tags = [set(cell.metadata.get("tags", [])) for cell in copy.cells]
@@ -168,6 +169,8 @@ def still(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         kept = zip(copy.cells, tags, strict=True)
         copy.cells = [cell for cell, found in kept if "parameters" not in found]
     for cell in copy.cells:
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"\]\((\d\d_\w+)\.ipynb\)", r"](\1.html)", cell.source)
         for output in cell.get("outputs", []):
             if output.get("data", {}).pop(WIDGET, None):
                 output.data["text/plain"] = "A slider in JupyterLab: make lab, open this notebook."
