@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from snlib import tables
-from snlib.figures import convolution, curves, gap, kappa, margins, norm_gain, tour
+from snlib.figures import attacks, convolution, curves, gap, kappa, margins, norm_gain, tour
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,15 @@ REGISTRY: dict[str, Entry] = {
         "it. Bars: 95 % Student interval over seeds; small dots: single seeds; shaded: the budget "
         "that validation chose; hollow: published, AlexNet on CIFAR-10, one run.",
         tour.one_scheme,
+    ),
+    "attack_protocols": Entry(
+        "02",
+        "protocols",
+        "Test accuracy of the same networks by the authors' protocol (each under its own attack, "
+        "aimed at predicted labels) and by PGM-15 at one radius, aimed in three ways. Bars: 95 % "
+        "Student interval over seeds; small dots: single seeds; hollow: published, AlexNet on "
+        "CIFAR-10 under the authors' protocol, one run.",
+        attacks.protocols,
     ),
     "gap_against_budget": Entry(
         "04",
