@@ -6,16 +6,18 @@ mode and all passes of an attack see the same network; the singular vectors move
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from snlib.spectral import tracking
+from snlib.spectral import small, tracking
 from snlib.spectral.clip import ClipMatrix, clip
 from snlib.spectral.guarantee import UpperBound
 from snlib.spectral.operators import Operator, ReshapedKernel, check_finite
+from snlib.spectral.schedule import MOST_CONVOLUTION, MOST_MATRIX, Schedule
 from snlib.spectral.tracking import Track
 
 
@@ -44,7 +46,7 @@ class Budget(nn.Module):
     """The parametrization of one layer's weight; nothing moves in `forward`.
 
     Buffers (all in the state dict, so that a loaded net is the saved one to the last bit):
-        basis: (p, n) the tracked subspace of inputs.
+        basis: (p, n) the tracked subspace of inputs, for small layers of the shorter side.
         gradient: d sigma / d W shaped like the weight (convolutions), so sigma = <W, gradient>;
         left, right: (m,), (n,) the singular vectors (matrices), so sigma = left^T W right.
         tracked: 0-dimensional, sigma at the last refresh.
@@ -74,15 +76,21 @@ class Budget(nn.Module):
         self.guaranteed = guaranteed
         matrix = kind == "reshaped" or isinstance(layer, nn.Linear)
         self.operator = (ReshapedKernel if matrix else Operator)(layer, in_shape, name)
-        self.exactly = method == "krylov" and tracking.is_small(self.operator)
+        self.exactly = method == "krylov" and small.is_small(self.operator)
         self.upper = UpperBound(self.operator, layer) if guaranteed else None
         self.last: Track | None = None
         self.cached: Tensor | None = None
         self.seed, self.refreshes = seed, 0
-        rows = 1 if method == "power" else 0 if self.exactly else tracking.MEMORY
-        self.register_buffer(
-            "basis", tracking.random_basis(rows, self.operator.inputs, weight, seed)
-        )
+        # The paper's power iteration and a guarantee move at every step.
+        self.schedule = None
+        if method == "krylov" and steps is None and not guaranteed:
+            followed = self.exactly or matrix
+            self.schedule = Schedule(MOST_MATRIX if followed else MOST_CONVOLUTION)
+        self.free: tuple[int, int] | None = None  # identity and version of a weight known as free
+        rows, size = 1 if method == "power" else tracking.MEMORY, self.operator.inputs
+        if self.exactly:
+            rows, size = small.leaders(self.operator), small.shorter_side(self.operator)
+        self.register_buffer("basis", tracking.random_basis(rows, size, weight, seed))
         if matrix:
             self.register_buffer("left", weight.new_zeros(self.operator.outputs))
             self.register_buffer("right", weight.new_zeros(self.operator.inputs))
@@ -103,9 +111,17 @@ class Budget(nn.Module):
         """(shape of W) -> (shape of W): W / max(1, sigma / limit)."""
         if self.cached is not None:
             return self.cached
+        if self._is_free(weight):
+            return weight.view_as(weight)
         if self._fused(weight):
             return ClipMatrix.apply(weight, self.left, self.right, self.limit)[0]
         return clip(weight, self.sigma(weight if self.exact else weight.detach()), self.limit)
+
+    def _is_free(self, weight: Tensor) -> bool:
+        """Whether the last refresh saw this very weight well inside the budget."""
+        if torch.compiler.is_compiling() or self.free is None:
+            return False
+        return self.free == _fingerprint(weight)
 
     def _fused(self, weight: Tensor) -> bool:
         """Whether the hand-written gradient applies; a compiler fuses the plain formula itself."""
@@ -118,26 +134,48 @@ class Budget(nn.Module):
         )
 
     @torch.no_grad()
-    def refresh(self, weight: Tensor, cold: bool = False) -> None:
-        """Move the singular vectors to those of `weight`."""
+    def refresh(self, original: Tensor, cold: bool = False) -> None:
+        """Move the singular vectors to those of the weight, unless the old ones will do."""
+        weight = original.detach()
+        self.refreshes += 1
         with full_precision(weight.device):
-            track = self._track(weight, cold)
-            if track.basis is not None:
-                self.basis.copy_(track.basis)
-            if "gradient" in self._buffers:
-                self.gradient.copy_(self.operator.gradient(track.u, track.v, weight))
-            else:
-                self.left.copy_(track.u[0])
-                self.right.copy_(track.v[0])
-            if self.guaranteed:
-                self.limit.fill_(self.beta / self.upper.inflation(weight, self.sigma(weight)))
-            self.tracked.fill_(track.sigma)
+            self._refresh(weight, cold)
+        # Well inside the budget the effective weight is the weight: forward need not look again.
+        inside = self.schedule is not None and self.sigma_now < 0.999 * self.beta
+        self.free = _fingerprint(original) if inside else None
+
+    def _kept(self, weight: Tensor) -> Tensor:
+        """`sigma` by matrix products, which are cheaper and here never in bfloat16."""
+        if "gradient" in self._buffers:
+            return self.sigma(weight)
+        return torch.dot(self.left, torch.mv(self.operator.matrix(weight), self.right))
+
+    def _refresh(self, weight: Tensor, cold: bool) -> None:
+        kept = math.nan
+        if self.schedule is not None and not cold:
+            kept, tracked = float(self._kept(weight)), float(self.tracked)
+            if self.schedule.waits(kept, tracked, self.beta):
+                self.sigma_now = kept
+                return
+        track = self._track(weight, cold)
+        if track.basis is not None:
+            self.basis.copy_(track.basis)
+        if "gradient" in self._buffers:
+            self.gradient.copy_(self.operator.gradient(track.u, track.v, weight))
+        else:
+            self.left.copy_(track.u[0])
+            self.right.copy_(track.v[0])
+        if self.guaranteed:
+            self.limit.fill_(self.beta / self.upper.inflation(weight, self.sigma(weight)))
+        self.tracked.fill_(track.sigma)
+        self.sigma_now = track.sigma
+        if self.schedule is not None and not cold:
+            self.schedule.moved(kept, track.sigma, self.beta)
         self.last = track
 
     def _track(self, weight: Tensor, cold: bool) -> Track:
-        self.refreshes += 1
         if self.exactly:
-            return tracking.exact(self.operator, weight)
+            return small.exact(self.operator, weight, self.basis, 0 if cold else self.refreshes)
         if self.method == "power":
             return tracking.power(self.operator, weight, self.basis, self.steps or 1)
         # The seed of the scout is a function of what the state dict holds, so that training
@@ -154,16 +192,26 @@ class Budget(nn.Module):
         )
 
     def get_extra_state(self) -> Tensor:
-        """The number of refreshes so far, for the state dict."""
-        return torch.tensor(self.refreshes)
+        """Refreshes so far, steps waited and the interval of the schedule, for the state dict."""
+        schedule = self.schedule or Schedule(1)
+        return torch.tensor([self.refreshes, schedule.waited, schedule.interval])
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take up the number of refreshes from a state dict."""
-        self.refreshes = int(state)
+        """Take up the counts from a state dict."""
+        refreshes, waited, interval = state.tolist()
+        self.refreshes = refreshes
+        if self.schedule is not None:
+            self.schedule.waited, self.schedule.interval = waited, interval
+        self.free = None
 
     def extra_repr(self) -> str:
         """The settings, for print(net)."""
         return f"beta={self.beta}, method={self.method}"
+
+
+def _fingerprint(weight: Tensor) -> tuple[int, int] | None:
+    """Tells a weight from others and from itself after a change in place."""
+    return None if weight.is_inference() else (id(weight), weight._version)
 
 
 def budget_of(layer: nn.Module) -> Budget | None:

@@ -94,7 +94,7 @@ def constrained_layers(net: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def refresh(net: nn.Module) -> None:
-    """Move every layer's singular vectors to its present weight.
+    """Move every layer's singular vectors to its present weight, where the old ones fall short.
 
     Once per optimizer step, and after loading weights. Nothing happens on a net without a budget.
 
@@ -102,7 +102,7 @@ def refresh(net: nn.Module) -> None:
         UserError: a weight holds NaN or infinity.
     """
     for module, budget in _budgets(net):
-        budget.refresh(module.parametrizations["weight"].original.detach())
+        budget.refresh(module.parametrizations["weight"].original)
 
 
 def release(net: nn.Module, *, keep_effective: bool = True) -> nn.Module:
@@ -135,7 +135,7 @@ def frozen(net: nn.Module) -> Iterator[nn.Module]:
             for module, budget in _budgets(net):
                 if budget.cached is None:
                     opened.append(budget)
-                    budget.cached = module.weight
+                    budget.cached = module.weight.detach()
         yield net
     finally:
         for budget in opened:

@@ -23,7 +23,6 @@ MOST = 12  # block products with A^T A in one refresh
 GROWTH = 1e-3  # relative growth of the Ritz value below which a refresh stops
 DRIFT = 3e-3  # change of the Ritz value between refreshes that asks for more products
 COLD = 40  # block products of a cold start
-SMALL_MATRIX, SMALL_INPUT = 32, 64  # sides up to which exact eigenvectors are cheaper
 
 
 @dataclass
@@ -56,13 +55,6 @@ def fewest_products(operator: Operator | ReshapedKernel, drift: float) -> int:
     """
     calm = 6 if not operator.linear and operator.in_shape[0] <= 4 else 3
     return calm if drift < DRIFT else 2 * calm
-
-
-def is_small(operator: Operator | ReshapedKernel) -> bool:
-    """Whether `exact` is cheaper than tracking."""
-    if operator.linear:
-        return min(operator.outputs, operator.inputs) <= SMALL_MATRIX
-    return operator.inputs <= SMALL_INPUT
 
 
 def random_basis(rows: int, size: int, like: Tensor, seed: int) -> Tensor:
@@ -155,25 +147,6 @@ def krylov(
     image = ritz[:1] @ images
     u = image / image.norm().clamp_min(torch.finfo(image.dtype).tiny)
     return Track(max(previous, 0.0) ** 0.5, u, basis[:1], basis, products, increase)
-
-
-def exact(operator: Operator | ReshapedKernel, weight: Tensor) -> Track:
-    """By the eigenvectors of the smaller Gram matrix."""
-    if operator.linear:
-        matrix = operator.matrix(weight)
-    else:
-        eye = torch.eye(operator.inputs, dtype=weight.dtype, device=weight.device)
-        matrix = operator.forward(eye, weight).T
-    wide = matrix.shape[0] <= matrix.shape[1]
-    gram = matrix @ matrix.T if wide else matrix.T @ matrix
-    check_finite(gram, operator.name)
-    values, vectors = torch.linalg.eigh(gram)
-    sigma = float(values[-1].clamp_min(0)) ** 0.5
-    short = vectors[:, -1:].T
-    long = short @ matrix if wide else short @ matrix.T
-    long = long / long.norm().clamp_min(torch.finfo(matrix.dtype).tiny)
-    u, v = (short, long) if wide else (long, short)
-    return Track(sigma, u if sigma else torch.zeros_like(u), v, None, 1, 0.0)
 
 
 def power(
