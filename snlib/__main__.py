@@ -137,7 +137,7 @@ def _run(options: argparse.Namespace) -> int:
         print(f"snlib: run {name} failed: {reason}", file=sys.stderr)
     if outcome.unfinished:
         print(
-            f"snlib: {len(outcome.unfinished)} runs are not finished; the same command goes on.",
+            f"snlib: runs not finished: {len(outcome.unfinished)}; the same command goes on.",
             file=sys.stderr,
         )
     return 1 if outcome.failed else 0

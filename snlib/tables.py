@@ -108,7 +108,7 @@ def load(name: str, scale: str = "quick", store: str | Path | Store = "recorded"
     table, header = results.read_table(path)
     columns = varying(runs)
     for key, value in runs[0].settings().items():
-        if key in columns:
+        if key in columns or key in header["columns"]:
             continue
         recorded = header["settings"].get(key, "nothing")
         if recorded != plain(value):

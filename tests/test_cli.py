@@ -1,0 +1,226 @@
+"""The command line from end to end, in a temporary folder, with experiments of seconds."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import tiny_experiment
+from tiny_experiment import SLOW, STEADY, TINY
+
+from snlib import experiments, results
+from snlib.__main__ import main
+from snlib.results import Store
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setattr(
+        experiments, "EXPERIMENTS", {**experiments.EXPERIMENTS, **tiny_experiment.EXPERIMENTS}
+    )
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory):
+    """A store after `run tiny`, by a process of its own, and what that printed."""
+    folder = tmp_path_factory.mktemp("store")
+    process = tiny_experiment.start("run", "tiny", "--store", folder, "--workers", "1")
+    out, err = process.communicate(timeout=100)
+    return Store(folder), process.returncode, out, err
+
+
+def times(store: Store) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in store.records.glob("*.json")}
+
+
+def test_run_computes_and_is_quiet_when_piped(computed):
+    store, status, out, err = computed
+    assert status == 0 and err == ""
+    assert out == f"{store.table_path('tiny', 'quick')}\n"
+    assert set(times(store)) == {f"{run.name}.json" for run in TINY.at("quick")}
+    assert not list(store.root.rglob("*.tmp")) and not list(store.work.glob("*.pt"))
+    table, header = results.read_table(store.table_path("tiny", "quick"))
+    assert header["done"] == 4 and len(table) == 4 * 3 * 2
+
+
+def test_a_second_call_computes_only_what_is_missing(computed, capfd, monkeypatch):
+    store = computed[0]
+    before, table = times(store), store.table_path("tiny", "quick").read_text()
+    assert main(["run", "tiny", "--store", str(store.root)]) == 0
+    assert times(store) == before
+    lost = store.record_path(TINY.at("quick")[1].name)
+    old = results.load_record(lost.stem, store)
+    lost.unlink()
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert main(["run", "tiny", "--store", str(store.root), "--workers", "2"]) == 0
+    after = times(store)
+    assert {name for name in after if after[name] != before[name]} == {lost.name}
+    assert results.load_record(lost.stem, store)["rows"] == old["rows"]
+    lines = terminal.getvalue()  # somebody watches: what is to do, and a bar with the time left
+    assert lines.startswith("4 runs, 1 to compute at scale quick.\n")
+    assert "100%" in lines and "1/1 runs" in lines and "left]" in lines
+    assert [line.split(",")[1:] for line in table.splitlines()[2:]] == [
+        line.split(",")[1:]
+        for line in store.table_path("tiny", "quick").read_text().splitlines()[2:]
+    ]
+
+
+def test_list(computed, capsys):
+    store = computed[0]
+    assert main(["list", "tiny", "steady", "--store", str(store.root)]) == 0
+    out, err = capsys.readouterr()
+    head, first, second, note = out.splitlines()
+    assert err == "" and head.split()[:4] == ["experiment", "notebook", "done", "cost"]
+    # two ERM runs and two FGM runs: 2 (1 + 5/3) times 2 epochs times 0.1 thousand images
+    assert first.split()[:4] == ["tiny", "00", "4/4", "1"] and first.endswith("only a test (tiny)")
+    assert second.split()[:4] == ["steady", "00", "0/4", "21"] and note.startswith("cost: ")
+    assert main(["list", "tiny", "--settings", "--store", str(store.root)]) == 0
+    out = capsys.readouterr().out
+    for run in TINY.at("quick"):
+        (line,) = [line for line in out.splitlines() if run.name in line]
+        assert f"beta={run.beta}" in line and f"scheme={run.scheme}" in line and "None" not in line
+
+
+def test_list_names_every_experiment_and_survives_a_closed_pipe(tmp_path, capsys):
+    assert main(["list", "--store", str(tmp_path), "--scale", "paper"]) == 0
+    out = capsys.readouterr().out
+    for name in experiments.EXPERIMENTS:
+        assert re.search(rf"^{name} ", out, re.M)
+    process = tiny_experiment.start("list", "--settings", "--scale", "paper")
+    assert process.stdout.readline().startswith("experiment")
+    process.stdout.close()  # as `| head -1` does
+    assert process.wait(timeout=60) == 0 and process.stderr.read() == ""
+    process.stderr.close()
+
+
+def test_status(computed, capsys):
+    store = computed[0]
+    checkpoint = store.work / f"{STEADY.at('quick')[0].name}.pt"
+    checkpoint.write_bytes(b"")
+    try:
+        assert main(["status", "tiny", "steady", "--store", str(store.root)]) == 0
+    finally:
+        checkpoint.unlink()
+    lines = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
+    assert lines["done"].startswith("4 of 8 runs (0 diverged)")
+    assert lines["unfinished"].startswith("1 ") and lines["missing"] == "3"
+    assert "hours" in lines["left"]
+
+
+def test_verify(computed, capsys):
+    store = computed[0]
+    assert main(["verify", "--store", str(store.root)]) == 0
+    assert capsys.readouterr().out == "4 records read; tables agree with them.\n"
+    table = store.table_path("tiny", "quick")
+    text = table.read_text()
+    table.write_text(text + "\n")
+    try:
+        assert main(["verify", "--store", str(store.root)]) == 1
+    finally:
+        table.write_text(text)
+    out, err = capsys.readouterr()
+    assert "mismatch" in out and "tiny.quick.csv differs from its records" in err
+
+
+WRONG = [
+    (["run", "gab"], r"experiment is 'gab'; .* Did you mean 'gap'\?"),
+    (["status", "gab"], r"experiment is 'gab'; .* Did you mean 'gap'\?"),
+    (["run", "gap", "--scale", "labtop"], r"scale is 'labtop'; .* Did you mean 'laptop'\?"),
+    (["list", "--scale", "papr"], r"Did you mean 'paper'\?"),
+    (["run", "tiny", "--workers", "0"], r"--workers is 0; it must be an integer >= 1"),
+    (["run", "tiny", "--first", "0"], r"--first is 0; it must be an integer >= 1"),
+    (["run", "tiny", "--budget", "soon"], r"--budget is 'soon'; allowed are times such as 90s"),
+    (["run", "tiny", "--budget=-3m"], r"--budget is '-3m'"),
+    (["run", "tiny", "--device", "gpu"], r"device is 'gpu'; allowed are cpu, cuda"),
+    (["run", "gap", "--data", "digit"], r"data is 'digit'; .*Did you mean 'digits'\?"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG, ids=lambda part: str(part)[-24:])
+def test_wrong_input_gives_one_line(arguments, message, tmp_path, capsys):
+    assert main([*arguments, "--store", str(tmp_path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and re.match(rf"snlib: .*{message}", err)
+    assert not list(tmp_path.iterdir())
+
+
+def test_cuda_asked_for_and_absent(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["run", "tiny", "--device", "cuda", "--store", str(tmp_path)]) == 2
+    assert "no CUDA GPU here; use --device cpu." in capsys.readouterr().err
+
+
+def test_no_command_and_unknown_options_show_usage(capsys):
+    for arguments in ([], ["rum"], ["run"], ["run", "tiny", "--worker"]):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 2 and "usage: python -m snlib" in capsys.readouterr().err
+
+
+def test_a_damaged_record_is_named_and_nothing_computed(computed, capsys):
+    store = computed[0]
+    path = store.record_path(TINY.at("quick")[0].name)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100])
+    try:
+        assert main(["run", "tiny", "--store", str(store.root)]) == 2
+    finally:
+        path.write_bytes(whole)
+    err = capsys.readouterr().err
+    assert f"record {path.name} is damaged" in err and f"Delete {path}" in err
+
+
+def test_budget_stops_cleanly(tmp_path):
+    place = ("slow", "--store", tmp_path, "--workers", "1")
+    process = tiny_experiment.start("run", *place, "--budget", "5s")
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 0
+    # On a busy machine the budget may be over before the first run is.
+    left = re.fullmatch(r"snlib: runs not finished: ([12]); the same command goes on\.\n", err)
+    store, (short, endless) = Store(tmp_path), SLOW.at("quick")
+    finished = {path.stem for path in store.records.glob("*.json")}
+    assert finished == ({short.name} if left[1] == "1" else set())
+    assert bool(finished) == out.strip().endswith("slow.quick.csv")
+    assert {path.stem for path in store.work.glob("*.pt")} <= {endless.name}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no process groups on Windows")
+def test_ctrl_c_says_how_to_go_on(tmp_path):
+    process = tiny_experiment.start("run", "slow", "--store", tmp_path, "--workers", "2")
+    first = Store(tmp_path).record_path(SLOW.at("quick")[0].name)
+    wait_for(first.exists, process)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and out == ""
+    assert err.strip().count("\n") == 0 and "Traceback" not in err
+    assert "Stopped. Finished records are whole" in err and "the same command goes on" in err
+    assert results.load_record(first.stem, Store(tmp_path)) is not None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no process groups on Windows")
+def test_ctrl_c_while_workers_start(tmp_path):
+    psutil = pytest.importorskip("psutil")
+    process = tiny_experiment.start("run", "slow", "--store", tmp_path, "--workers", "2")
+    parent = psutil.Process(process.pid)
+    # Two workers and multiprocessing's resource tracker; the workers are still importing torch.
+    wait_for(lambda: len(parent.children()) == 3, process)
+    children = parent.children()
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in err and "Stopped." in err
+    assert not psutil.wait_procs(children, timeout=20)[1]
+
+
+def wait_for(condition, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 90
+    while not condition():
+        assert process.poll() is None and time.monotonic() < deadline, "it ended or hangs"
+        time.sleep(0.02)

@@ -1,0 +1,196 @@
+"""Carrying out a plan: cost, devices, failures that stay with their run, deadlines."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_experiment import SMALL, TINY
+
+from snlib import results, runner, training, worker
+from snlib.errors import UserError
+from snlib.results import Store, load_record
+from snlib.runs import Run
+
+SUITES = frozenset({"history", "accuracy"})
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [  # (3 + 2 gradients) / 3 a pass, times epochs, times thousands of images
+        (dict(scheme="erm"), 1.0),
+        (dict(scheme="fgm"), 5 / 3),
+        (dict(scheme="pgm", steps=15), 11.0),
+        (dict(scheme="wrm", steps=15), 35 / 3),
+        (dict(scheme="erm", epochs=200, train_size=500), 100.0),
+        (dict(scheme="erm", train_size=None), 50.0),
+    ],
+)
+def test_cost_by_hand(settings, expected):
+    run = Run(**{"epochs": 1, "train_size": 1000} | settings)
+    assert runner.cost(run) == pytest.approx(expected)
+
+
+def test_missing_is_what_has_no_record_or_lacks_a_suite(store):
+    done, partial, absent = (Run(seed=seed) for seed in range(3))
+    about = {"diverged": False, "rows": {"quantity": ["a"], "x": [0.0], "value": [1.0]}}
+    about |= {"provenance": {}}
+    results.save_record({"settings": done.settings(), "suites": sorted(SUITES), **about}, store)
+    results.save_record({"settings": partial.settings(), "suites": ["accuracy"], **about}, store)
+    plan = dict.fromkeys((done, partial, absent), SUITES)
+    assert runner.missing(plan, store) == {partial: SUITES, absent: SUITES}
+
+
+def test_devices():
+    runner.check_device("cpu")
+    with pytest.raises(UserError, match=r"device is 'gpu'; allowed are cpu, cuda"):
+        runner.check_device("gpu")
+    assert runner.default_workers("cuda:0") == 4 and runner.default_workers("cpu") >= 1
+
+
+def test_cuda_asked_for_and_absent(store, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match=r"device is 'cuda', .* no CUDA GPU here; use --device cpu"):
+        runner.execute({Run(**SMALL): SUITES}, store, device="cuda")
+    assert not store.records.exists()
+
+
+def test_no_workers(store):
+    for workers in (0, -1):
+        with pytest.raises(UserError, match=f"workers is {workers}; it must be an integer >= 1"):
+            runner.execute({Run(**SMALL, epochs=1): SUITES}, store, workers=workers)
+
+
+def test_data_absent_without_network(store, tmp_path, monkeypatch):
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    folder = tmp_path / "sets"
+    with pytest.raises(UserError) as refused:
+        runner.execute({Run(data="mnist", net="softmax"): SUITES}, store, data_root=folder)
+    line = str(refused.value)
+    assert "\n" not in line and "MNIST" in line and str(folder) in line
+
+
+def test_a_failing_run_ends_no_other(store):
+    good = Run(**SMALL, epochs=1)
+    too_large = Run(**SMALL | {"net": "elu_net"}, epochs=1)  # digits are too small for it
+    damaged = Run(**SMALL, epochs=1, seed=1)
+    checkpoint = store.work / f"{damaged.name}.pt"
+    checkpoint.parent.mkdir()
+    checkpoint.write_bytes(b"no checkpoint")
+    progress, ended = [], {}
+    outcome = runner.execute(
+        dict.fromkeys((too_large, damaged, good), SUITES),
+        store,
+        workers=1,
+        on_progress=lambda name, fraction: progress.append((name, fraction)),
+        on_done=lambda run, status: ended.update({run: status}),
+    )
+    assert outcome.done == [good.name] and not outcome.unfinished
+    assert set(outcome.failed) == {too_large.name, damaged.name}
+    assert "elu_net takes images of" in outcome.failed[too_large.name]
+    assert f"{damaged.name}.pt cannot be read" in outcome.failed[damaged.name]
+    assert ended[good] == "done" and ended[damaged].startswith("failed: checkpoint")
+    assert set(progress) <= {(good.name, 1.0)}
+    assert load_record(good.name, store)["epochs"] == 1
+    assert load_record(damaged.name, store) is None
+
+
+def test_a_record_says_what_was_done(store):
+    run = TINY.at("quick")[2]
+    assert (
+        run.scheme == "fgm" and worker.work_alone(run, SUITES, store, "cpu", None, None) == "done"
+    )
+    record, data = load_record(run.name, store), worker.load_data(run)
+    assert Run.from_settings(record["settings"]) == run and record["suites"] == sorted(SUITES)
+    assert record["epochs"] == 2 and not record["diverged"] and record["parameters"] == 650
+    assert record["eps"] == pytest.approx(run.eps_ratio * data.mean_norm, rel=1e-6)
+    about = record["provenance"]
+    assert torch.__version__ in about["software"] and about["data"] == data.title
+    assert about["finished"] == time.strftime("%Y-%m-%d", time.gmtime())
+    assert not list(store.work.glob("*.pt"))
+
+
+def test_a_record_is_extended_by_a_suite(store):
+    run = TINY.at("quick")[0]
+    worker.work_alone(run, SUITES, store, "cpu", None, None)
+    first = load_record(run.name, store)
+    worker.work_alone(run, frozenset({"spectrum"}), store, "cpu", None, None)
+    second = load_record(run.name, store)
+    assert second["suites"] == ["accuracy", "history", "spectrum"]
+    for column, entries in first["rows"].items():  # the earlier measurements are the same
+        assert second["rows"][column][: len(entries)] == entries
+
+
+def test_divergence_is_a_record_too(store):
+    run = Run(**SMALL, epochs=3, learning_rate=1e30, scheme="fgm", beta=1.3)
+    suites = SUITES | {"spectrum", "distributions"}
+    assert worker.work_alone(run, suites, store, "cpu", None, None) == "diverged"
+    record = load_record(run.name, store)
+    assert record["diverged"] and set(record["rows"]["suite"]) == {"history", "accuracy"}
+    assert not runner.missing({run: suites}, store)  # it is not computed again and again
+
+
+def test_a_deadline_leaves_a_checkpoint_and_the_same_record(store, tmp_path):
+    run = Run(**SMALL, epochs=60, beta=1.3)
+    assert worker.work_alone(run, SUITES, store, "cpu", None, time.time() - 1) == "unfinished"
+    worker.load_data(run)
+    assert worker.work_alone(run, SUITES, store, "cpu", None, time.time() + 0.1) == "unfinished"
+    checkpoint = store.work / f"{run.name}.pt"
+    reached = len(epochs_in(checkpoint))
+    assert 1 <= reached < 60 and load_record(run.name, store) is None
+    assert worker.work_alone(run, SUITES, store, "cpu", None, None) == "done"
+    undisturbed = Store(tmp_path / "other")
+    worker.work_alone(run, SUITES, undisturbed, "cpu", None, None)
+    one, other = load_record(run.name, store), load_record(run.name, undisturbed)
+    assert one["rows"] == other["rows"] and not checkpoint.exists()
+
+
+def epochs_in(checkpoint: Path) -> list[int]:
+    return json.loads(torch.load(checkpoint, weights_only=True)["history"])["epoch"]
+
+
+def test_waiting_for_another_process_ends_at_the_deadline(store):
+    run = Run(**SMALL, epochs=1)
+    begun = time.monotonic()
+    with results.lock(store, run.name) as alone:
+        assert alone
+        status = worker.work_alone(run, SUITES, store, "cpu", None, time.time() + 0.3)
+    assert status == "unfinished" and time.monotonic() - begun >= 0.3
+    assert load_record(run.name, store) is None
+
+
+def test_a_record_made_meanwhile_is_used(store, monkeypatch):
+    run = Run(**SMALL, epochs=1)
+    assert worker.work_alone(run, SUITES, store, "cpu", None, None) == "done"
+    monkeypatch.setattr(training, "fit", lambda *_, **__: pytest.fail("trained twice"))
+    assert worker.work_alone(run, SUITES, store, "cpu", None, None) == "done"
+
+
+def test_leftovers_of_killed_writers_are_swept(store):
+    run, other = Run(**SMALL, epochs=1), Run(**SMALL, epochs=1, seed=1)
+    store.work.mkdir(parents=True)
+    mine = store.work / f".{run.name}.pt.abc.tmp"
+    theirs = store.work / f".{other.name}.pt.abc.tmp"
+    for path in (mine, theirs):
+        path.write_text("half")
+    worker.work_alone(run, SUITES, store, "cpu", None, None)
+    assert not mine.exists() and theirs.exists()
