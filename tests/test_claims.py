@@ -8,6 +8,8 @@ from scipy import stats
 
 from snlib import claims, tables
 from snlib.errors import UserError
+from snlib.results import ROOT
+from snlib.workbook.record import fill
 
 
 def gap_table(cells: dict) -> pd.DataFrame:
@@ -94,3 +96,13 @@ def test_random_labels_by_hand() -> None:
         for beta, value in ((math.inf, 1.0), (1.3, 0.4))
     ]
     assert list(claims._random_label_drop(pd.DataFrame(rows))) == pytest.approx([0.6])
+
+
+def test_the_readme_says_what_the_records_say() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert fill(readme, "claims", claims.summary()) == readme, "run: make record"
+
+
+def test_a_document_without_markers_is_refused() -> None:
+    with pytest.raises(UserError, match="no markers <!-- claims -->"):
+        fill("nothing here", "claims", "table")

@@ -36,7 +36,7 @@ ALLOWED |= {
     "claims": {"errors", "figures", "tables"},
     # bounds only to normalize recorded margins; a figure itself is drawn from a table alone
     "figures": {"errors", "bounds", "results", "experiments", "tables"},
-    "workbook": {"errors", "results", "figures"},
+    "workbook": {"claims", "errors", "results", "figures"},
 }
 FREE = {"__init__", "__main__"}  # the face and the command line see every room
 TALKERS = {"__main__", "workbook"}

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from snlib import claims, results
 from snlib.errors import UserError
 from snlib.workbook import build, record
 
@@ -57,6 +58,10 @@ def _record(options: argparse.Namespace) -> int:
         record.record(path)
         print(f"  {path.name}")
     print(f"  {build.save_headline()}")
+    readme = results.ROOT / "README.md"
+    filled = record.fill(readme.read_text(encoding="utf-8"), "claims", claims.summary())
+    results.write_atomically(readme, filled.encode())
+    print(f"  {readme}")
     return 0
 
 

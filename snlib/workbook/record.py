@@ -71,6 +71,19 @@ def record(path: Path, *, timeout: int = 120) -> None:
     write_atomically(path, text(normalise(notebook)).encode())
 
 
+def fill(document: str, name: str, content: str) -> str:
+    """`document` with what stands between `<!-- name -->` and `<!-- /name -->` replaced.
+
+    Raises:
+        UserError: if the markers are not there.
+    """
+    before, opening, rest = document.partition(f"<!-- {name} -->\n")
+    _, closing, after = rest.partition(f"<!-- /{name} -->")
+    if not (opening and closing):
+        raise UserError(f"the document has no markers <!-- {name} --> and <!-- /{name} -->.")
+    return f"{before}{opening}{content}\n{closing}{after}"
+
+
 def text(notebook: nbformat.NotebookNode) -> str:
     """A notebook as it is written to a file."""
     return nbformat.writes(notebook, version=4) + "\n"
