@@ -1,9 +1,9 @@
 """The paper's claims: sentence, statistic, published value, and a verdict by a rule stated here.
 
 A statistic is one number a seed, signed so that the claim says "above `threshold`". The rule is one
-for all claims and scales: **supported** if the 95 % Student interval of its mean over seeds lies above the
-threshold, **not supported** if it lies at or below it, else **undecided**; undecided also with
-fewer than three seeds. A claim without an experiment is **not testable** yet, and says why.
+for all claims and scales: **supported** if the 95 % Student interval of its mean over seeds lies
+above the threshold, **not supported** if it lies at or below it, else **undecided**; undecided also
+with fewer than three seeds. A claim without an experiment is **not testable** yet, and says why.
 """
 
 from __future__ import annotations

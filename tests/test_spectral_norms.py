@@ -42,6 +42,7 @@ def unrolled(layer: nn.Module, in_shape: tuple[int, ...]) -> Tensor:
     assert layer.weight is weight and layer.bias is bias
     return columns.T
 
+
 # PyTorch says once a process that it copies the input there.
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
@@ -66,9 +67,7 @@ def cases(draw: st.DrawFn) -> tuple[nn.Module, tuple[int, ...]]:
     if kind == "transpose":
         most = [max(pair) - 1 for pair in zip(stride, dilation, strict=True)]
         extra = tuple(draw(st.integers(0, limit)) for limit in most)
-        layer = TRANSPOSE[dims](
-            *channels, kernel, stride, padding, extra, groups, True, dilation
-        )
+        layer = TRANSPOSE[dims](*channels, kernel, stride, padding, extra, groups, True, dilation)
     else:
         mode = draw(st.sampled_from(["zeros", "zeros", "circular", "reflect", "replicate"]))
         named = draw(st.sampled_from([None, None, "same", "valid"]))

@@ -102,7 +102,9 @@ def input_gradient(
 def check_logits(logits: Tensor, x: Tensor, y: Tensor | None = None) -> None:
     """Refuse outputs that are not finite (N, K) logits with K >= 2, and y (N,) outside them."""
     require(
-        isinstance(logits, Tensor) and logits.ndim == 2 and len(logits) == len(x)
+        isinstance(logits, Tensor)
+        and logits.ndim == 2
+        and len(logits) == len(x)
         and logits.shape[1] >= 2,
         f"net gives {tuple(getattr(logits, 'shape', ()))} for x of {tuple(x.shape)}; it must give "
         "(N, K) logits, one row per sample and K >= 2 classes.",
@@ -132,8 +134,10 @@ def check_inputs(x: Tensor, y: Tensor | None, labels: str, *, targeted: bool = F
     require(x.ndim >= 2, f"x has shape {tuple(x.shape)}; it must be (N, ...), one row per sample.")
     require(bool(x.isfinite().all()), "x holds NaN or inf; an attack needs finite inputs.")
     if labels == "predicted":
-        require(not targeted, "labels is 'predicted' with targeted=True; give the targets as y "
-                "with labels='true'.")
+        require(
+            not targeted,
+            "labels is 'predicted' with targeted=True; give the targets as y with labels='true'.",
+        )
         return
     require(isinstance(y, Tensor), f"y is {y!r}; give (N,) labels, or use labels='predicted'.")
     require(

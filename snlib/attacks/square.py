@@ -90,7 +90,7 @@ def _window(images: Tensor, progress: float, generator: torch.Generator) -> Tens
         place = torch.arange(length, device=images.device)
         return (place >= start) & (place < start + extent)
 
-    return (cover(height, tall)[:, None, :, None] & cover(width, wide)[:, None, None, :])
+    return cover(height, tall)[:, None, :, None] & cover(width, wide)[:, None, None, :]
 
 
 def _move(delta: Tensor, window: Tensor, signs: Tensor, norm: float) -> Tensor:

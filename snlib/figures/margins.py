@@ -149,7 +149,8 @@ def margin_sizes(table: pd.DataFrame, norms: pd.DataFrame) -> Figure:
     """Mode of each net's margins, raw and divided by both normalizations, on logarithmic axes.
 
     A dot a seed. Modes below zero are counted and modes below 1e-20 are written (the smallest, to
-    its power of ten): no place on the axis holds them. Grey diamonds: the paper's modes (AlexNet on CIFAR-10, one run) of what its figure shows.
+    its power of ten): no place on the axis holds them. Grey diamonds: the paper's modes (AlexNet
+    on CIFAR-10, one run) of what its figure shows.
     """
     ours, theirs = summary(table, norms), published_modes()
     theirs = theirs[theirs["mode"] > 0]

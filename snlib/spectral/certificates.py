@@ -122,9 +122,7 @@ def lanczos(
         v = w / beta
     if upper == 0.0 or not alphas:
         return Interval(0.0, 0.0, "exact", 0.0)
-    return Interval(
-        lower * (1 - ROUNDING), upper * (1 + ROUNDING), "lanczos", failure_probability
-    )
+    return Interval(lower * (1 - ROUNDING), upper * (1 + ROUNDING), "lanczos", failure_probability)
 
 
 def _ritz(alphas: Sequence[float], betas: Sequence[float], wide: bool = False) -> Tensor:
@@ -137,9 +135,7 @@ def _ritz(alphas: Sequence[float], betas: Sequence[float], wide: bool = False) -
     return torch.linalg.svdvals(bidiagonal).square().flip(0)
 
 
-def _root(
-    ritz: Tensor, alphas: Sequence[float], betas: Sequence[float], log_limit: float
-) -> float:
+def _root(ritz: Tensor, alphas: Sequence[float], betas: Sequence[float], log_limit: float) -> float:
     """The t > max(ritz) at which log p_k(t) = log_limit, by bisection from above."""
     top = float(ritz[-1])
     scale = sum(math.log(a) + math.log(b) for a, b in zip(alphas, betas, strict=True))

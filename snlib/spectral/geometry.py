@@ -117,9 +117,9 @@ def _before(operator: Operator, layer: nn.Module) -> tuple[int, ...] | None:
     x = torch.zeros(operator.in_shape, dtype=torch.float64, device=weight.device)
     centre = tuple(size // 2 for size in spatial)
     x[(slice(None), *centre)] = 1.0
-    for tap in product(*(range(min(k, s)) for k, s in zip(
-        layer.kernel_size, layer.stride, strict=True
-    ))):
+    for tap in product(
+        *(range(min(k, s)) for k, s in zip(layer.kernel_size, layer.stride, strict=True))
+    ):
         weight.zero_()
         weight[(slice(None), slice(None), *tap)] = 1.0
         out = operator.forward(x.reshape(1, -1), weight).reshape(operator.out_shape)

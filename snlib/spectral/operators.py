@@ -179,9 +179,7 @@ class ReshapedKernel:
         return y @ self.matrix(weight)
 
 
-def layers(
-    net: nn.Module, in_shape: Sequence[int]
-) -> list[tuple[str, nn.Module, tuple[int, ...]]]:
+def layers(net: nn.Module, in_shape: Sequence[int]) -> list[tuple[str, nn.Module, tuple[int, ...]]]:
     """Every convolution and linear layer with the shape of the input it sees, in forward order.
 
     One forward pass of zeros in evaluation mode; modes, buffers and random state are as before.

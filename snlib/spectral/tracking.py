@@ -149,9 +149,7 @@ def krylov(
     return Track(max(previous, 0.0) ** 0.5, u, basis[:1], basis, products, increase)
 
 
-def power(
-    operator: Operator | ReshapedKernel, weight: Tensor, basis: Tensor, steps: int
-) -> Track:
+def power(operator: Operator | ReshapedKernel, weight: Tensor, basis: Tensor, steps: int) -> Track:
     """Power iteration as in the paper's code: sigma = <A v, u> with u from before v moved."""
     v = basis
     tiny = torch.finfo(v.dtype).tiny
