@@ -20,8 +20,8 @@ import random
 import statistics
 import time
 import warnings
-from pathlib import Path
 
+import recording
 import torch
 
 from snlib.attacks import fgm, pgm
@@ -118,21 +118,13 @@ def measure(runs: dict, rounds: int, seed: int) -> dict[str, list[float]]:
     return times
 
 
-def processor() -> str:
-    """The processor's name, as far as the system tells."""
-    described = Path("/proc/cpuinfo")
-    lines = described.read_text().splitlines() if described.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    bfloat16 = " with AVX512-BF16" if any("avx512_bf16" in line for line in lines) else ""
-    return (names[0] if names else platform.processor()) + bfloat16
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--net", default="alexnet")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--record", action="store_true", help="also write the tidy table")
     settings = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
@@ -142,25 +134,34 @@ def main() -> None:
     x = torch.randn(settings.batch, 3, 28, 28, generator=generator)
     y = torch.randint(0, 10, (settings.batch,), generator=generator)
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PEERS)
-    print(f"{processor()}, {torch.get_num_threads()} thread(s)")
+    print(f"{recording.processor()}, {torch.get_num_threads()} thread(s)")
     print(f"Python {platform.python_version()}, torch {torch.__version__}, {versions}")
     print(f"{settings.net}, batch {settings.batch}, {settings.rounds} rounds\n")
     print("| contestant | PGM-15 s | PGM-15 ratio | FGM s | FGM ratio |\n|---|---|---|---|---|")
-    columns = []
+    columns, rows = [], []
     for steps in (15, 1):
         runs = contestants(net, x, y, 2.433, steps)
         same_work(x, runs, 2.433)
         times = measure(runs, settings.rounds, settings.seed)
         column = {}
+        where = recording.setting(net=settings.net, batch=settings.batch, steps=steps)
         for name, seconds in times.items():
             ratios = [a / b for a, b in zip(seconds, times["torchattacks"], strict=True)]
             column[name] = (
                 f"{statistics.median(seconds):.3f}",
                 f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})",
             )
+            rows += [
+                recording.row(name, where, "seconds", statistics.median(seconds),
+                              min(seconds), max(seconds), settings.rounds),
+                recording.row(name, where, "ratio", statistics.median(ratios),
+                              min(ratios), max(ratios), settings.rounds),
+            ]  # fmt: skip
         columns.append(column)
     for name in columns[0]:
         print("| " + " | ".join((name, *columns[0][name], *columns[1][name])) + " |")
+    if settings.record:
+        recording.write("attacks", rows, PEERS)
 
 
 if __name__ == "__main__":

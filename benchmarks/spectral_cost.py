@@ -9,6 +9,8 @@ ours with the paper's one power iteration a step; torch's own parametrization (n
 kernel, in every forward); a convolutional power iteration in every forward, as most libraries have
 it. Every round runs all of them once in a new random order; times are CPU seconds, ratios are
 paired within a round; shown are the median and the quartiles. Warm-up steps are not counted.
+As a refresh may wait, its cost is not the same in every step: --record also writes the ratio of the
+seconds of all rounds together ("ratio of sums"), where no spike is left out.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import statistics
 import time
 from collections.abc import Callable
 
+import recording
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -106,8 +109,8 @@ def contestants(
     return {label: stepper(label) for label in puts if label in args.only or label == "plain"}
 
 
-def compare(steps: dict[str, Callable[[], None]], rounds: int) -> tuple[float, dict[str, str]]:
-    """Median seconds of the plain step, and the ratios to it."""
+def compare(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
+    """CPU seconds of every contestant in every round."""
     chooser = random.Random(0)
     times: dict[str, list[float]] = {label: [] for label in steps}
     for step in steps.values():
@@ -118,12 +121,20 @@ def compare(steps: dict[str, Callable[[], None]], rounds: int) -> tuple[float, d
             start = time.process_time()
             steps[label]()
             times[label].append(time.process_time() - start)
-    shown = {}
+    return times
+
+
+def measured(times: dict[str, list[float]], where: str) -> list[dict]:
+    """Seconds and ratios to the plain step: median and quartiles, and the ratio of the sums."""
+    rows = []
     for label, values in times.items():
-        ratios = sorted(a / b for a, b in zip(values, times["plain"], strict=True))
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        shown[label] = f"{middle:.3f} [{low:.3f}, {high:.3f}]"
-    return statistics.median(times["plain"]), shown
+        ratios = [a / b for a, b in zip(values, times["plain"], strict=True)]
+        for quantity, numbers in (("seconds", values), ("ratio", ratios)):
+            low, middle, high = statistics.quantiles(numbers, n=4)
+            rows.append(recording.row(label, where, quantity, middle, low, high, len(numbers)))
+        total = sum(values) / sum(times["plain"])
+        rows.append(recording.row(label, where, "ratio of sums", total, repeats=len(values)))
+    return rows
 
 
 def main() -> None:
@@ -137,6 +148,7 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", default=["ours", "ours, power", "torch", "per forward"]
     )
+    parser.add_argument("--record", action="store_true", help="also write the tidy table")
     args = parser.parse_args()
     settings = [("alexnet", args.width, args.batch, 28)]
     if args.grow:
@@ -155,7 +167,18 @@ def main() -> None:
     print("| net | width | batch | size | plain s | " + " | ".join(labels) + " |")
     print("|---" * (5 + len(labels)) + "|")
     for name, width, batch, size in settings:
-        seconds, shown = compare(contestants(args, width, batch, size, name), args.rounds)
+        where = recording.setting(
+            net=name, width=width, batch=batch, size=size, attack=args.attack
+        )
+        rows = measured(compare(contestants(args, width, batch, size, name), args.rounds), where)
+        if args.record:
+            recording.write("spectral_cost", rows)
+        seconds = next(row["value"] for row in rows if row["contestant"] == "plain")
+        shown = {
+            row["contestant"]: f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+            for row in rows
+            if row["quantity"] == "ratio"
+        }
         print(f"| {name} | {width} | {batch} | {size} | {seconds:.3f} | "
               + " | ".join(shown[label] for label in labels) + " |", flush=True)
 

@@ -10,10 +10,12 @@ error is signed, estimate / truth - 1: negative is a lower bound. Rivals that ra
 
 from __future__ import annotations
 
+import argparse
 import platform
 import time
 from collections.abc import Callable
 
+import recording
 import torch
 from torch import nn
 
@@ -82,6 +84,10 @@ WAYS: dict[str, Callable[[nn.Module, tuple[int, ...]], float]] = {
 
 def main() -> None:
     """Print one Markdown row a way."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--record", action="store_true", help="also write the tidy table")
+    record = parser.parse_args().record
+    rows = []
     print(f"torch {torch.__version__}, {platform.machine()}, {torch.get_num_threads()} thread(s); "
           "error (CPU seconds)\n")
     print("| | " + " | ".join(LAYERS) + " |")
@@ -101,10 +107,16 @@ def main() -> None:
             start = time.process_time()
             try:
                 error = estimate(layer, shape) / truths[name] - 1
-                cells.append(f"{error:+.1e} ({time.process_time() - start:.3f})")
+                seconds = time.process_time() - start
+                cells.append(f"{error:+.1e} ({seconds:.3f})")
+                where = recording.setting(layer=name.replace(" ", "").replace(",", "_"))
+                rows.append(recording.row(way, where, "error", error))
+                rows.append(recording.row(way, where, "seconds", seconds))
             except (RuntimeError, ImportError, ValueError, TypeError) as problem:
                 cells.append(f"{type(problem).__name__}")
         print(f"| {way} | " + " | ".join(cells) + " |", flush=True)
+    if record:
+        recording.write("spectral_error", rows, ("normflows", "orthogonium"))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import platform
 import time
 
 import pandas as pd
+import recording
 import torch
 import torch.nn.functional as F
 
@@ -54,6 +55,26 @@ def train(data, method: str, optimizer: str, args: argparse.Namespace) -> pd.Dat
     return table
 
 
+def measured(
+    table: pd.DataFrame, optimizer: str, method: str, args: argparse.Namespace
+) -> list[dict]:
+    """Rows of one training: the overshoot of all layers and of each, and what a refresh takes."""
+    name = optimizer.split()[0].lower()
+    where = dict(data=args.data, width=args.width, beta=args.beta, steps=args.steps)
+    rows = []
+    for layer in ("all", *dict.fromkeys(table.layer)):
+        part = table.overshoot if layer == "all" else table.overshoot[table.layer == layer]
+        text = recording.setting(optimizer=name, seed=args.seed, layer=layer, **where)
+        for quantity, value in (("median", part.median()), ("worst", part.max())):
+            rows.append(
+                recording.row(method, text, f"{quantity} overshoot", value, repeats=len(part))
+            )
+    text = recording.setting(optimizer=name, seed=args.seed, layer="all", **where)
+    for quantity in ("loss", "milliseconds"):
+        rows.append(recording.row(method, text, quantity, table.attrs[quantity]))
+    return rows
+
+
 def main() -> None:
     """Print one Markdown row a training."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -66,6 +87,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--optimizer", choices=["sgd", "adam"], help="only this one")
     parser.add_argument("--method", choices=list(METHODS), help="only this one")
+    parser.add_argument("--record", action="store_true", help="also write the tidy table")
     args = parser.parse_args()
     data = datasets.load(args.data, root=args.root)
     print(f"{data.title}, AlexNet x {args.width}, beta {args.beta}, {args.steps} steps, seed "
@@ -85,6 +107,8 @@ def main() -> None:
                 table.overshoot[table.layer == name] for name in names[:2]
             ]
             numbers = " | ".join(f"{part.median():.1e} | {part.max():.1e}" for part in parts)
+            if args.record:
+                recording.write("spectral_overshoot", measured(table, optimizer, method, args))
             worst = table.iloc[table.overshoot.argmax()]
             print(f"| {optimizer} | {method} | {numbers} | {table.attrs['loss']:.3f} "
                   f"| {table.attrs['milliseconds']:.1f} "

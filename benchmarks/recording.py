@@ -1,0 +1,110 @@
+"""Tables of what the benchmarks measured: data/results/benchmarks/<benchmark>.csv, tidy rows.
+
+    python benchmarks/recording.py          # what is recorded, and when
+
+Every benchmark prints its table; with --record it also writes it here. A row is one quantity of one
+contestant in one setting. A new measurement takes the place of the old one with the same benchmark,
+contestant, setting and quantity; other rows stay. `snlib.figures.benchmarks` reads the tables.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+FOLDER = Path(__file__).resolve().parents[1] / "data" / "results" / "benchmarks"
+KEY = ["benchmark", "contestant", "setting", "quantity"]
+COLUMNS = [*KEY, "value", "low", "high", "repeats", "date", "machine", "versions", "command"]
+
+
+def processor() -> str:
+    """The processor's name, as far as the system tells."""
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text().splitlines() if described.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    bfloat16 = " with AVX512-BF16" if any("avx512_bf16" in line for line in lines) else ""
+    return (names[0] if names else platform.processor()) + bfloat16
+
+
+def machine() -> str:
+    """Processor, threads, and how busy the machine is: a shared one spreads the times."""
+    load = f", load {os.getloadavg()[0]:.0f}" if hasattr(os, "getloadavg") else ""
+    return f"{processor()}, {torch.get_num_threads()} thread(s){load} on {os.cpu_count()} cores"
+
+
+def setting(**parts: object) -> str:
+    """Settings as one text, such as 'net=alexnet batch=128'; values hold no spaces."""
+    return " ".join(f"{name}={value}" for name, value in parts.items())
+
+
+def row(
+    contestant: str,
+    setting: str,
+    quantity: str,
+    value: float,
+    low: float | None = None,
+    high: float | None = None,
+    repeats: int = 1,
+) -> dict[str, object]:
+    """One measured number, with a range where it was repeated."""
+    return {
+        "contestant": contestant,
+        "setting": setting,
+        "quantity": quantity,
+        "value": value,
+        "low": low,
+        "high": high,
+        "repeats": repeats,
+    }
+
+
+def write(
+    benchmark: str, rows: Iterable[dict], packages: Iterable[str] = (), folder: Path = FOLDER
+) -> Path:
+    """Put rows into the table of a benchmark; returns its file.
+
+    Args:
+        benchmark: name of the table.
+        rows: of `row`.
+        packages: rivals whose versions count, besides Python and torch.
+        folder: where tables lie.
+    """
+    versions = [f"Python {platform.python_version()}", f"torch {torch.__version__}"]
+    versions += [f"{name} {importlib.metadata.version(name)}" for name in packages]
+    # The script as it was called from the repository, wherever that lies.
+    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    fresh = pd.DataFrame(rows).assign(
+        benchmark=benchmark,
+        date=datetime.date.today().isoformat(),
+        machine=machine(),
+        versions=", ".join(versions),
+        command=command,
+    )[COLUMNS]
+    path = folder / f"{benchmark}.csv"
+    if path.exists():
+        fresh = pd.concat([pd.read_csv(path), fresh]).drop_duplicates(KEY, keep="last")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    fresh.sort_values(KEY).to_csv(temporary, index=False, float_format="%.5g")
+    temporary.replace(path)
+    return path
+
+
+def main() -> None:
+    """Print one line a table."""
+    for path in sorted(FOLDER.glob("*.csv")):
+        table = pd.read_csv(path)
+        print(f"{path.stem}: {len(table)} rows, {', '.join(sorted(set(table['date'])))}")
+
+
+if __name__ == "__main__":
+    main()
