@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import itertools
 import os
 import platform
 import shlex
@@ -80,8 +81,9 @@ def write(
     """
     versions = [f"Python {platform.python_version()}", f"torch {torch.__version__}"]
     versions += [f"{name} {importlib.metadata.version(name)}" for name in packages]
-    # The script as it was called from the repository, wherever that lies.
-    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    # As it would be called in the repository, wherever that and its data lie.
+    words = ["data" if last == "--root" else word for last, word in itertools.pairwise(sys.argv)]
+    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
     fresh = pd.DataFrame(rows).assign(
         benchmark=benchmark,
         date=datetime.date.today().isoformat(),

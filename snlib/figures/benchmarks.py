@@ -1,0 +1,284 @@
+"""What the budget and the attacks cost beside other libraries: measured ratios and their aims."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from snlib import results
+from snlib.errors import require
+from snlib.figures import style
+
+AIMS = {
+    "ERM step": 1.03,
+    "PGM step": 1.005,
+    "PGM-15, float32": 0.85,
+    "PGM-15, bfloat16": 0.42,
+    "median overshoot": 1e-3,
+    "worst overshoot": 1e-2,
+}
+"""What was aimed at before measuring: ratios to the plain step, ratios to torchattacks, shares."""
+
+BUDGETS = {
+    "ours": "default (Krylov)",
+    "ours, power": "one power iteration",
+    "torch": "torch (reshaped kernel)",
+    "per forward": "power iteration, every forward",
+}
+"""Ways to keep a budget, as axes show them, ours first."""
+
+ATTACKS = {
+    "torchattacks": "torchattacks",
+    "foolbox": "foolbox",
+    "ART": "ART",
+    "cleverhans": "cleverhans",
+    "snlib": "snlib",
+    "snlib, channels_last": "snlib, channels last",
+    "snlib, bfloat16": "snlib, bfloat16",
+    "snlib, bfloat16, channels_last": "snlib, both",
+}
+"""Attack libraries, as axes show them."""
+
+NETS = {"alexnet": "AlexNet, with LRN", "alexnet_nolrn": "AlexNet, without LRN"}
+
+THIN = {"net": "alexnet", "width": 0.25, "batch": 64, "size": 28}
+"""The net and batch from which one thing at a time is changed."""
+
+
+def load(folder: Path | None = None) -> pd.DataFrame:
+    """Every recorded benchmark, one quantity of one contestant in one setting a row.
+
+    Args:
+        folder: where the tables lie; None: data/results/benchmarks.
+
+    Returns:
+        DataFrame benchmark, contestant, setting, quantity, value, low, high, repeats, date,
+        machine, versions, command, and a column for every name in a setting such as
+        "net=alexnet batch=64" (NaN where a setting lacks it).
+
+    Raises:
+        UserError: no table there.
+    """
+    folder = folder or results.STORES["recorded"] / "benchmarks"
+    paths = sorted(folder.glob("*.csv"))
+    require(
+        bool(paths),
+        "no benchmark is recorded; run the scripts in benchmarks/ with --record.",
+    )
+    table = pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
+    parts = [dict(part.split("=", 1) for part in text.split()) for text in table["setting"]]
+    columns = pd.DataFrame(parts)
+    for name in columns:
+        numbers = pd.to_numeric(columns[name], errors="coerce")
+        if (numbers.notna() == columns[name].notna()).all():
+            columns[name] = numbers
+    return table.join(columns)
+
+
+def of(table: pd.DataFrame, benchmark: str, quantity: str, **parts: object) -> pd.DataFrame:
+    """The rows of one benchmark and quantity in which the named parts of a setting are so.
+
+    Raises:
+        UserError: there is none.
+    """
+    rows = table[(table["benchmark"] == benchmark) & (table["quantity"] == quantity)]
+    for name, value in parts.items():
+        rows = rows[rows[name] == value] if name in rows else rows.iloc[:0]
+    wanted = ", ".join(f"{name} {value}" for name, value in parts.items()) or "any setting"
+    require(len(rows) > 0, f"no {quantity} of {benchmark} is recorded for {wanted}.")
+    return rows
+
+
+def against_aims(table: pd.DataFrame) -> pd.DataFrame:
+    """Each aim beside what was measured.
+
+    Returns:
+        DataFrame what, aim, measured, low, high, verdict: "met" or "missed" by the measured value
+        (of times the median), followed by " (range straddles)" where the range holds the aim.
+    """
+    full = {"net": "alexnet", "width": 1.0, "batch": 128}
+    found = []
+    for attack in ("none", "pgm"):
+        row = of(table, "spectral_cost", "ratio", attack=attack, contestant="ours", **full)
+        found.append((f"{'ERM' if attack == 'none' else 'PGM'} step", "", row.iloc[0]))
+    fastest = {"float32": "snlib, channels_last", "bfloat16": "snlib, bfloat16, channels_last"}
+    for net, title in NETS.items():
+        for precision, contestant in fastest.items():
+            row = of(table, "attacks", "ratio", net=net, steps=15, contestant=contestant)
+            found.append((f"PGM-15, {precision}", title, row.iloc[0]))
+    for quantity in ("median overshoot", "worst overshoot"):
+        rows = of(table, "spectral_overshoot", quantity, contestant="default", layer="all")
+        for _, row in rows.sort_values(["optimizer", "seed"], ascending=[False, True]).iterrows():
+            found.append((quantity, f"{row['optimizer']}, seed {row['seed']:g}", row))
+    rows = []
+    for name, where, row in found:
+        aim = AIMS[name]
+        verdict = "met" if row["value"] <= aim else "missed"
+        straddles = row["low"] <= aim < row["high"]  # False where there is no range
+        rows.append(
+            {
+                "what": f"{name}, {where}".rstrip(", "),
+                "aim": aim,
+                "measured": row["value"],
+                "low": row["low"],
+                "high": row["high"],
+                "verdict": verdict + (" (range straddles)" if straddles else ""),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _dots(ax, rows: pd.DataFrame, order: dict[str, str], shift: float = 0.0, **look) -> None:
+    """Values with their ranges, one line a contestant; contestants that are ours in blue."""
+    for place, name in enumerate(order):
+        for _, row in rows[rows["contestant"] == name].iterrows():
+            own = name.startswith(("ours", "snlib"))
+            ax.errorbar(
+                row["value"],
+                -place + shift,
+                xerr=[[row["value"] - row["low"]], [row["high"] - row["value"]]],
+                color=style.CAPPED if own else style.PAPER,
+                linestyle="none",
+                **{"marker": "o", **look},
+            )
+    ax.set_yticks([-place for place in range(len(order))], list(order.values()))
+    ax.axvline(1.0, color="black", linewidth=1)
+
+
+def step_cost(table: pd.DataFrame) -> Figure:
+    """Time of a training step under a budget over the plain step, AlexNet, batch 128.
+
+    Left ERM, right PGM-15 training; dots: median over rounds, bars: quartiles; dashed: the aim.
+    """
+    figure, (axes,) = style.axes(1, 2, size=(8.0, 2.4), sharey=True)
+    for ax, attack, aim in zip(axes, ("none", "pgm"), ("ERM step", "PGM step"), strict=True):
+        where = dict(attack=attack, net="alexnet", width=1.0, batch=128)
+        _dots(ax, of(table, "spectral_cost", "ratio", **where), BUDGETS)
+        ax.axvline(AIMS[aim], color=style.FREE, linestyle="--", linewidth=1)
+        ax.set_title(f"{aim} (aim {AIMS[aim]:g})", fontsize=9)
+    figure.supxlabel("time / time of the plain step", fontsize=9)
+    return style.closed(figure)
+
+
+def attack_cost(table: pd.DataFrame) -> Figure:
+    """Time of PGM-15 (dots) and FGM (diamonds) over torchattacks', a panel a net.
+
+    Bars: smallest and largest ratio of a round; dashed: the aims of PGM-15 in float32 and bfloat16.
+    """
+    figure, (axes,) = style.axes(1, len(NETS), size=(8.0, 3.2), sharey=True)
+    for ax, (net, title) in zip(axes, NETS.items(), strict=True):
+        for steps, shift, look in ((15, 0.12, {}), (1, -0.18, {"marker": "D", "mfc": "none"})):
+            rows = of(table, "attacks", "ratio", net=net, steps=steps)
+            _dots(ax, rows, ATTACKS, shift, **look)
+        for precision in ("float32", "bfloat16"):
+            ax.axvline(AIMS[f"PGM-15, {precision}"], color=style.FREE, linestyle="--", linewidth=1)
+        ax.set_title(title, fontsize=9)
+    figure.supxlabel("time / time of torchattacks      ● PGM-15   ◇ FGM", fontsize=9)
+    return style.closed(figure)
+
+
+def error_against_time(table: pd.DataFrame) -> Figure:
+    """Relative error of an estimated norm against the time it took, a panel a layer.
+
+    Filled: the estimate lies below the norm; hollow: above, as an upper bound must.
+    """
+    errors = of(table, "spectral_error", "error")
+    seconds = of(table, "spectral_error", "seconds")
+    both = errors.merge(seconds, on=["contestant", "layer"], suffixes=("", " s"))
+    layers = list(dict.fromkeys(both["layer"]))
+    names = sorted(set(both["contestant"]), key=lambda name: (not name.startswith("ours"), name))
+    figure, (axes,) = style.axes(1, len(layers), size=(9.0, 4.0), sharey=True)
+    markers = dict(zip(names, "osD^vP*Xh<>p", strict=False))
+    for ax, layer in zip(axes, layers, strict=True):
+        for name in names:
+            part = both[(both["layer"] == layer) & (both["contestant"] == name)]
+            for _, row in part.iterrows():
+                color = style.CAPPED if name.startswith("ours") else style.PAPER
+                ax.plot(
+                    row["value s"],
+                    abs(row["value"]),
+                    markers.get(name, "o"),
+                    color=color,
+                    markerfacecolor="none" if row["value"] > 0 else color,
+                )
+        ax.set(xscale="log", yscale="log")
+        ax.set_title(layer_title(layer), fontsize=9)
+    axes[0].set_ylabel("|estimate / norm − 1|")
+    figure.supxlabel("CPU seconds      filled: below the norm, hollow: above it", fontsize=9)
+    handles = [
+        axes[0].plot([], [], markers.get(name, "o"), mfc="none", label=name,
+                     color=style.CAPPED if name.startswith("ours") else style.PAPER)[0]
+        for name in names
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)
+    return style.closed(figure)
+
+
+def layer_title(layer: str) -> str:
+    """'3->96_5x5_28' as '3→96, 5x5, 28'."""
+    return layer.replace("->", "→").replace("_", ", ")
+
+
+def growth(table: pd.DataFrame) -> pd.DataFrame:
+    """Ratios of the ERM step under the default budget, one thing changed at a time.
+
+    Returns:
+        DataFrame varied (batch, width, size, net), at, ratio, low, high, plain (seconds).
+    """
+    ratios = of(table, "spectral_cost", "ratio", attack="none", contestant="ours")
+    plain = of(table, "spectral_cost", "seconds", attack="none", contestant="plain")
+    plain = plain.set_index("setting")["value"]
+    rows = []
+    for varied in THIN:
+        part = ratios
+        for name, value in THIN.items():
+            part = part if name == varied else part[part[name] == value]
+        for _, row in part.sort_values("value" if varied == "net" else varied).iterrows():
+            rows.append(
+                {
+                    "varied": varied,
+                    "at": row[varied],
+                    "ratio": row["value"],
+                    "low": row["low"],
+                    "high": row["high"],
+                    "plain": plain[row["setting"]],
+                }
+            )
+    found = pd.DataFrame(rows)
+    order = ["batch", "width", "size", "net"]
+    return found.sort_values("varied", key=lambda c: c.map(order.index), kind="stable")
+
+
+def cost_growth(table: pd.DataFrame) -> Figure:
+    """How the ratio of an ERM step moves with batch, width, image size and net.
+
+    From a quarter-width AlexNet, batch 64, 28x28 pixels. Dots: median; bars: quartiles.
+    """
+    rows = growth(table)
+    varied = list(dict.fromkeys(rows["varied"]))
+    figure, (axes,) = style.axes(1, len(varied), size=(9.0, 2.6), sharey=True)
+    for ax, name in zip(axes, varied, strict=True):
+        part = rows[rows["varied"] == name].reset_index(drop=True)
+        bars = [part["ratio"] - part["low"], part["high"] - part["ratio"]]
+        ax.errorbar(part.index, part["ratio"], yerr=bars, fmt="o-", color=style.CAPPED)
+        ax.set_xticks(part.index, [at if isinstance(at, str) else f"{at:g}" for at in part["at"]])
+        ax.axhline(1.0, color="black", linewidth=1)
+        ax.set_xlabel({"size": "image side", "net": "net"}.get(name, name))
+        ax.set_xlim(-0.5, len(part) - 0.5)
+        if name == "net":
+            ax.lines[0].set_linestyle("none")
+    axes[0].set_ylabel("time / plain step")
+    return style.closed(figure)
+
+
+def provenance(table: pd.DataFrame) -> str:
+    """Commands, dates, machines and versions of a table's rows, one block a benchmark."""
+    lines = []
+    for name, part in table.groupby("benchmark"):
+        lines.append(f"{name}: {len(part)} rows")
+        for column in ("date", "command", "machine", "versions"):
+            for text in sorted(set(part[column])):
+                lines.append(f"    {text}")
+    return "\n".join(lines)
