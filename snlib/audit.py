@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from snlib.attacks import Attack, Net, balls, square, untouched
-from snlib.attacks.objectives import slope_of, softmax
+from snlib.attacks.objectives import log_odds, slope_of, softmax
 from snlib.errors import require
 
 
@@ -262,10 +262,8 @@ def _unit(slope: Tensor) -> Tensor:
 
 
 def _log_odds(bench: _Bench, points: Tensor) -> Tensor:
-    """logsumexp of the other logits minus the true one, (N,) float64."""
-    z = bench.net(points).double()
-    others = z.scatter(1, bench.y[:, None], -torch.inf).logsumexp(1)
-    return others - z.gather(1, bench.y[:, None])[:, 0]
+    """`log_odds` of the net's answers in float64, (N,)."""
+    return log_odds(bench.net(points).double(), bench.y)
 
 
 def _distil(bench: _Bench, width: int = 64, steps: int = 100) -> Net:

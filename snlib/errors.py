@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 
 class UserError(ValueError):
@@ -13,6 +14,15 @@ class UserError(ValueError):
 
 class NotFinite(UserError):
     """A network gives, or its weights hold, NaN or infinity: in training, a divergence."""
+
+
+# What PyTorch says of inputs that do not fit a layer.
+MISFITS = (
+    "Given groups", "Given input size", "Given transposed", "cannot be multiplied",
+    "Kernel size can't",
+    "must match the size", "Expected 2D", "Expected 3D", "Expected 4D", "Output size is too small",
+    "is invalid for input of size",
+)  # fmt: skip
 
 
 def require(condition: bool, message: str) -> None:
@@ -57,3 +67,26 @@ def positive(name: str, value: float, *, zero: bool = False, infinite: bool = Fa
     if not enough or (math.isinf(number) and not infinite):
         raise UserError(f"{name} is {value!r}; it must be {allowed}.")
     return number
+
+
+@contextmanager
+def fitting(net: object, shape: Sequence[int]) -> Iterator[None]:
+    """Inside, what PyTorch says of an x that does not fit the net becomes one line about x.
+
+    Args:
+        net: called with x inside.
+        shape: of x, (N, ...).
+
+    Raises:
+        UserError: naming x, its shape and the first line of PyTorch's reason.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(part in str(error) for part in MISFITS):
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"x has shape {tuple(shape)}; {type(net).__name__} refuses it ({reason}); "
+            "give (N, ...) inputs of the shape that the net takes."
+        ) from error

@@ -13,8 +13,14 @@ from torch import Tensor, nn
 
 from snlib.attacks import Attack, Clip, Net, untouched
 from snlib.attacks.balls import sizes
-from snlib.attacks.objectives import input_gradient, slope_of
-from snlib.errors import positive, require
+from snlib.attacks.objectives import (
+    check_labels,
+    check_logits,
+    input_gradient,
+    log_odds,
+    slope_of,
+)
+from snlib.errors import NotFinite, fitting, positive, require
 from snlib.spectral import frozen
 
 
@@ -43,7 +49,9 @@ def accuracy(
         clip: replaces the attack's box, also by one per image, (N, 1, 1, 1).
 
     Raises:
-        UserError: for empty or unequal x and y, and as the attacks do.
+        UserError: for empty or unequal x and y, labels outside the logits, and as the attacks do.
+            Without attack NaN logits are scored as torch.argmax reads them: a run that diverged
+            is recorded so.
     """
     _check_pairs(x, y, batch_size)
     generator = generator or _seeded()
@@ -149,7 +157,10 @@ def norm_gain(net: Net, x: Tensor, *, batch_size: int = 500) -> Tensor:
     """
     with _held(net, x), torch.no_grad():
         parts = [_norms(net(part)) / _norms(part) for part in x.split(batch_size)]
-    return torch.cat(parts)
+        gains = torch.cat(parts)
+        if bool(gains.isnan().any()) and bool(x.flatten(1).any(1).all()):
+            raise NotFinite("net gives NaN for a finite x; look for NaN or inf in its weights.")
+    return gains
 
 
 def gradient_norms(net: Net, x: Tensor, y: Tensor, *, batch_size: int = 500) -> Tensor:
@@ -164,11 +175,14 @@ def gradient_norms(net: Net, x: Tensor, y: Tensor, *, batch_size: int = 500) -> 
     with torch.enable_grad(), _held(net, x):
         for some_x, some_y in zip(x.split(batch_size), y.split(batch_size), strict=True):
             seen: list[Tensor] = []
-            gradient = input_gradient(net, slope_of("log_odds", some_y), seen.append)
+
+            def inspect(logits: Tensor, x: Tensor = some_x, y: Tensor = some_y) -> None:
+                check_logits(logits, x, y)
+                seen.append(logits)  # noqa: B023 - called before the next turn
+
+            gradient = input_gradient(net, slope_of("log_odds", some_y), inspect)
             slope = _norms(gradient(some_x.detach().clone()))
-            z = seen[0].double()
-            others = z.scatter(1, some_y[:, None], -torch.inf).logsumexp(1)
-            parts.append(slope * (others - z.gather(1, some_y[:, None])[:, 0]).sigmoid())
+            parts.append(slope * log_odds(seen[0].double(), some_y).sigmoid())
     return torch.cat(parts)
 
 
@@ -176,7 +190,7 @@ def gradient_norms(net: Net, x: Tensor, y: Tensor, *, batch_size: int = 500) -> 
 def _held(net: Net, x: Tensor) -> Iterator[None]:
     """Evaluation mode, restored afterwards; budgeted weights are computed once for all passes."""
     budget = frozen(net) if isinstance(net, nn.Module) else nullcontext()
-    with untouched(net, x.device), budget:
+    with untouched(net, x.device), budget, fitting(net, x.shape):
         yield
 
 
@@ -195,7 +209,9 @@ def _survives(
             )  # fmt: skip
         some_x = attack(net, some_x, some_y, generator, eps=eps, clip=clip)
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-        return net(some_x).argmax(1) == some_y
+        logits = net(some_x)
+    check_labels(some_y, logits.shape[1])
+    return logits.argmax(1) == some_y
 
 
 def _norms(values: Tensor) -> Tensor:

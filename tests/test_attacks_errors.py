@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from snlib.attacks import Attack, fgm, pgm, pixel_box, trades_attack, wrm
+from snlib.attacks import Attack, fgm, pgm, pixel_box, square, trades_attack, wrm
 from snlib.errors import UserError
 
 NET = nn.Sequential(nn.Flatten(), nn.Linear(12, 4))
+CONVOLUTION = nn.Sequential(nn.Conv2d(3, 4, 2), nn.Flatten())
 X = torch.zeros(5, 3, 2, 2)
 Y = torch.zeros(5, dtype=torch.int64)
 
@@ -52,6 +53,21 @@ def broken_net():
     (lambda: pgm(lambda x: x, X, Y, 1.0), ["net", "(N, K)"]),
     (lambda: pgm(lambda x: NET(x).detach(), X, Y, 1.0), ["net", "gradient"]),
     (lambda: pgm(NET, X, Y, 1.0, clip=(1.0, 2.0)), ["clip", "5 of 5"]),
+    (lambda: pgm(NET, X, Y, 1.0, clip=3), ["clip", "3", "(low, high)"]),
+    (lambda: pgm(NET, X[:, :2], Y, 1.0), ["x", "(5, 2, 2, 2)", "refuses"]),
+    (lambda: fgm(CONVOLUTION, X[:, :2], Y, 1.0), ["x", "(5, 2, 2, 2)", "3 channels"]),
+    (lambda: wrm(NET, X[..., :1], Y, eps=1.0), ["x", "(5, 3, 2, 1)", "refuses"]),
+    (lambda: wrm(NET, X, Y, eps=-1.0), ["eps", "-1.0"]),
+    (lambda: wrm(NET, X, Y + 4, eps=1.0), ["labels from 4 to 4", "4 logits"]),
+    (lambda: trades_attack(NET, X[:, :2], 1.0), ["x", "(5, 2, 2, 2)", "refuses"]),
+    (lambda: trades_attack(NET, X, -1.0), ["eps", "-1.0"]),
+    (lambda: trades_attack(NET, X, 1.0, norm=0), ["norm", "0"]),
+    (lambda: trades_attack(broken_net(), X, 1.0), ["net", "finite"]),
+    (lambda: square(NET, X, Y, 1.0, norm=3), ["norm", "3"]),
+    (lambda: square(NET, X, Y, -1.0), ["eps", "-1.0"]),
+    (lambda: square(NET, X, Y + 4, 1.0), ["labels from 4 to 4"]),
+    (lambda: Attack("pgm", 1.0, clip=3), ["clip", "3"]),
+    (lambda: Attack("pgm", 1.0, norm=3), ["norm", "3"]),
     (lambda: pgm(NET, X, None, 1.0, labels="predicted", targeted=True), ["labels", "targeted"]),
     (lambda: fgm(NET, X, Y, "big"), ["eps", "big"]),
     (lambda: wrm(NET, X, Y), ["exactly one"]),

@@ -204,6 +204,7 @@ def test_unknown_operations_are_refused_in_one_line(net, words):
     [
         (lambda net: bounds.lipschitz(net, (5,)), ("in_shape is (5,)",)),
         (lambda net: bounds.local_lipschitz(net, torch.zeros(4)), ("(4,)", "batch")),
+        (lambda net: bounds.local_lipschitz(net, torch.zeros(2, 5)), ("(2, 5)", "refuses")),
         (lambda net: bounds.local_lipschitz(net, torch.zeros(2, 4), batch_size=-1), ("-1",)),
         (
             lambda net: bounds.local_lipschitz(nn.Unflatten(1, (2, 2)), torch.zeros(1, 4)),

@@ -110,6 +110,7 @@ def test_normalized_margins_survive_norms_beyond_a_float():
         (lambda net, x, y: bounds.margins(net, x, y[:2]), ("y has shape (2,)", "(5,)")),
         (lambda net, x, y: bounds.margins(net, x, y.double()), ("float64", "integers")),
         (lambda net, x, y: bounds.margins(net, x[0], y), ("(12,)", "batch")),
+        (lambda net, x, y: bounds.margins(net, x[:, :9], y), ("(5, 9)", "refuses")),
         (lambda net, x, y: bounds.margins(net, x, y, batch_size=0), ("batch_size is 0",)),
         (lambda net, x, y: bounds.margins(net, x * math.nan, y), ("NaN",)),
         (lambda net, x, y: bounds.margins_of_logits(x[:, :1], y), ("(5, 1)", "K >= 2")),

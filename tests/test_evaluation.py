@@ -175,12 +175,37 @@ def test_gradient_norms_survive_saturation():
     assert torch.allclose(got, expected, rtol=1e-6, atol=0)
 
 
+def broken(net):
+    twin = copy.deepcopy(net)
+    next(twin.parameters()).data.fill_(math.nan)
+    return twin
+
+
+def test_only_misfits_are_reworded(problem):
+    """Other errors of a net's own reach the caller as they are."""
+    _, x, y = problem
+
+    def net(x):
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory") as caught:
+        accuracy(net, x, y)
+    assert type(caught.value) is RuntimeError
+
+
 @pytest.mark.parametrize(("call", "words"), [
     (lambda net, x, y: accuracy(net, x, y[:5]), ["y", "(5,)", "(400,)"]),
     (lambda net, x, y: accuracy(net, x[:0], y[:0]), ["x", "(0, 16)"]),
     (lambda net, x, y: accuracy(net, x, y, batch_size=0), ["batch_size", "0"]),
     (lambda net, x, y: curve(net, x, y, Attack("pgm"), []), ["eps", "[]"]),
     (lambda net, x, y: curve(net, x, y, Attack("pgm"), [0.1, -1]), ["eps", "-1"]),
+    (lambda net, x, y: accuracy(net, x, y + 90), ["y", "labels from", "logits"]),
+    (lambda net, x, y: accuracy(net, x, y - 90), ["y", "labels from -90", "logits"]),
+    (lambda net, x, y: accuracy(net, x[:, :9], y), ["x", "(400, 9)", "refuses"]),
+    (lambda net, x, y: gradient_norms(net, x, y + 90), ["y", "labels from", "logits"]),
+    (lambda net, x, y: gradient_norms(broken(net), x, y), ["net", "finite", "weights"]),
+    (lambda net, x, y: norm_gain(broken(net), x), ["net", "NaN", "weights"]),
+    (lambda net, x, y: norm_gain(net, x[:, :9]), ["x", "(400, 9)", "refuses"]),
     (lambda net, x, y: wilson(5, 4), ["correct", "5", "4"]),
     (lambda net, x, y: wilson(1, 4, 95), ["level", "95"]),
 ])  # fmt: skip

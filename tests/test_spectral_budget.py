@@ -385,6 +385,9 @@ def test_spectrum_of_a_constrained_net():
         ({"method": "svd"}, "method is 'svd'"),
         ({"steps": 0}, "steps is 0"),
         ({"in_shape": (3, 3, 3)}, r"in_shape is \(3, 3, 3\)"),
+        ({"in_shape": 12}, "in_shape is 12"),
+        ({"in_shape": (3, 0, 12)}, r"in_shape is \(3, 0, 12\)"),
+        ({"in_shape": (2, 3, 12, 12)}, r"in_shape is \(2, 3, 12, 12\)"),
         ({"in_shape": (1, 12, 12)}, r"in_shape is \(1, 12, 12\)"),
     ],
 )
@@ -412,3 +415,7 @@ def test_other_mistakes():
     with pytest.raises(UserError, match="weight of 4"):
         constrain(broken, 1.0, SHAPE)
     assert constrained_layers(broken) == []
+    with pytest.raises(UserError, match="weight of 4"):
+        spectrum(broken, SHAPE)
+    with pytest.raises(UserError, match="net is a str"):
+        layers("alexnet", SHAPE)

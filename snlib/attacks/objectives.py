@@ -54,6 +54,12 @@ def slope_of(loss: str, labels: Tensor, *, targeted: bool = False) -> Slope:
     return (lambda logits: slope(logits).neg_()) if targeted else slope
 
 
+def log_odds(logits: Tensor, y: Tensor) -> Tensor:
+    """logsumexp of the other logits minus that of y, (N,): the cross-entropy is its softplus."""
+    others = logits.scatter(1, y[:, None], -torch.inf).logsumexp(1)
+    return others - logits.gather(1, y[:, None])[:, 0]
+
+
 def divergence_slope(clean: Tensor) -> Slope:
     """Slope of KL(softmax(clean) || softmax(z)) in z: softmax(z) - softmax(clean)."""
     target = softmax(clean)
@@ -114,12 +120,18 @@ def check_logits(logits: Tensor, x: Tensor, y: Tensor | None = None) -> None:
             "net gives logits that are not finite for a finite x; look for NaN or inf in its "
             "weights."
         )
-    if y is not None and y.numel():
+    if y is not None:
+        check_labels(y, logits.shape[1])
+
+
+def check_labels(y: Tensor, classes: int) -> None:
+    """Refuse labels y (N,) outside 0 .. classes - 1."""
+    if y.numel():
         low, high = (int(value) for value in torch.aminmax(y))
         require(
-            low >= 0 and high < logits.shape[1],
-            f"y has labels from {low} to {high}; the net has {logits.shape[1]} logits, so labels "
-            f"must be 0 to {logits.shape[1] - 1}.",
+            low >= 0 and high < classes,
+            f"y has labels from {low} to {high}; the net has {classes} logits, so labels "
+            f"must be 0 to {classes - 1}.",
         )
 
 

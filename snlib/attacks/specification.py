@@ -76,6 +76,10 @@ class Attack:
             f"restarts is {self.restarts} without random_start; set random_start=True.",
         )
         if self.clip is not None:  # a list from JSON becomes hashable again
+            require(
+                isinstance(self.clip, tuple | list) and len(self.clip) == 2,
+                f"clip is {self.clip!r}; give (low, high), or None.",
+            )
             object.__setattr__(self, "clip", tuple(float(side) for side in self.clip))
 
     def __call__(

@@ -10,7 +10,7 @@ F = sum_i ||W_i||_F^2 / s_i^2, every capacity of the paper is (P x bracket)^2 x 
     pgm, paper      1 + rho (1 - (2 rho)^steps) / (1 - 2 rho)           recalled, from no text
     wrm             lambda / (lambda - Lip), only if Lip < lambda       re-derived
     xiao2023        1, with B + eps for B: needs no kappa               [X], Theorem 1
-    neyshabur2018   1, the same Phi as erm                              Neyshabur et al., ICLR 2018
+    neyshabur2018   1, the same Phi as erm                              as restated in [X]
     bartlett2017    Phi = P^2 (sum_i (||W_i^T||_{2,1}/s_i)^(2/3))^3     recalled, from no text
 
 [X] is Xiao, Sun & Luo, "PAC-Bayesian adversarially robust generalization bounds for deep neural

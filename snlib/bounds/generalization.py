@@ -72,13 +72,16 @@ def generalization(
     memory, consistent with the derivation. For erm, neyshabur2018 and xiao2023 the second term is
     ln(d n / eta). bartlett2017 (from memory) is B R_A ln(h)/(g sqrt n) + sqrt(ln(1/eta)/n).
 
-    constants="explicit" follows the proof: with Gaussian weights of deviation
-    g / (42 d R b^(d-1) sqrt(h ln 4hd)), where b = P^(1/d) is known up to a factor (1 + 1/d),
+    constants="explicit" follows the proof that Xiao, Sun & Luo (2023) write out: with Gaussian
+    weights of deviation g / (42 d R b^(d-1) sqrt(h ln 4hd)), where b = P^(1/d) is known up to a
+    factor (1 + 1/d),
 
         L_0 <= Lhat_g + 4 sqrt( (KL + ln(6 n N / eta)) / (n - 1) ),
         KL <= (42 e d R)^2 h ln(4hd) Phi / (2 g^2),   N = d n^(1/(2d)) values of b to cover.
 
-    e^2 and N (from Neyshabur et al. 2018) make it hold for all w at once.
+    e^2 and N make it hold for all w at once, by the covering argument of Neyshabur et al. (2018).
+    That step is recalled, not checked against their text; what it adds is re-derived here: e, for
+    b off by a factor of at most 1 + 1/d in b^(d-1), and a union bound over N values of b.
 
     Args:
         capacity: of `capacity`.

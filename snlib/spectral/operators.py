@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -64,11 +65,7 @@ class Operator:
             f"{name} is a {kind}; allowed are Linear, Conv1d/2d/3d and ConvTranspose1d/2d/3d.",
         )
         self.name = name
-        self.in_shape = tuple(int(size) for size in in_shape)
-        require(
-            len(self.in_shape) > 0 and min(self.in_shape) > 0,
-            f"in_shape is {tuple(in_shape)}; it must hold the positive sizes of one input.",
-        )
+        self.in_shape = check_shape(in_shape)
         self.bare = _bare(layer)
         self.groups = getattr(layer, "groups", 1)
         self.linear = isinstance(layer, nn.Linear)
@@ -191,6 +188,10 @@ def layers(net: nn.Module, in_shape: Sequence[int]) -> list[tuple[str, nn.Module
     Raises:
         UserError: the network refuses `in_shape`, or a layer sees inputs of two shapes.
     """
+    require(
+        isinstance(net, nn.Module), f"net is a {type(net).__name__}; it must be a torch.nn.Module."
+    )
+    in_shape = check_shape(in_shape)
     found: dict[nn.Module, tuple[int, ...]] = {}
     clash: list[str] = []
     names = {module: name for name, module in net.named_modules() if isinstance(module, SUPPORTED)}
@@ -226,6 +227,16 @@ def layers(net: nn.Module, in_shape: Sequence[int]) -> list[tuple[str, nn.Module
             module.training = mode
     require(not clash, clash[0] if clash else "")
     return [(names[module], module, shape) for module, shape in found.items()]
+
+
+def check_shape(in_shape: Sequence[int]) -> tuple[int, ...]:
+    """Refuse anything but positive sizes as the shape of one input."""
+    sizes = tuple(in_shape) if isinstance(in_shape, tuple | list | torch.Size) else ()
+    require(
+        len(sizes) > 0 and all(isinstance(size, Integral) and size > 0 for size in sizes),
+        f"in_shape is {in_shape!r}; it must hold the positive sizes of one input.",
+    )
+    return tuple(int(size) for size in sizes)
 
 
 def check_finite(numbers: Tensor, name: str) -> None:

@@ -13,7 +13,13 @@ from snlib.spectral.budget import budget_of
 from snlib.spectral.certificates import operator_norm
 from snlib.spectral.constraint import constrained_layers
 from snlib.spectral.geometry import geometry_of
-from snlib.spectral.operators import Operator, ReshapedKernel, dense_matrix, layers
+from snlib.spectral.operators import (
+    Operator,
+    ReshapedKernel,
+    check_finite,
+    dense_matrix,
+    layers,
+)
 
 
 @torch.no_grad()
@@ -91,6 +97,7 @@ def spectrum(
     """
     rows = []
     for name, layer, shape in layers(net, in_shape):
+        check_finite(layer.weight.detach(), name)
         interval = operator_norm(
             layer, shape, certificate=certificate, tolerance=tolerance, seed=seed
         )
