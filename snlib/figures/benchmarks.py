@@ -41,7 +41,7 @@ ATTACKS = {
 }
 """Attack libraries, as axes show them."""
 
-NETS = {"alexnet": "AlexNet, with LRN", "alexnet_nolrn": "AlexNet, without LRN"}
+NETS = {"alexnet": "with LRN", "alexnet_nolrn": "without LRN"}
 
 THIN = {"net": "alexnet", "width": 0.25, "batch": 64, "size": 28}
 """The net and batch from which one thing at a time is changed."""
@@ -104,10 +104,11 @@ def against_aims(table: pd.DataFrame) -> pd.DataFrame:
         row = of(table, "spectral_cost", "ratio", attack=attack, contestant="ours", **full)
         found.append((f"{'ERM' if attack == 'none' else 'PGM'} step", "", row.iloc[0]))
     fastest = {"float32": "snlib, channels_last", "bfloat16": "snlib, bfloat16, channels_last"}
-    for net, title in NETS.items():
+    for (net, batch), title in attacked(table).items():
         for precision, contestant in fastest.items():
-            row = of(table, "attacks", "ratio", net=net, steps=15, contestant=contestant)
-            found.append((f"PGM-15, {precision}", title, row.iloc[0]))
+            where = dict(net=net, batch=batch, steps=15, contestant=contestant)
+            row = of(table, "attacks", "ratio", **where).iloc[0]
+            found.append((f"PGM-15, {precision}", title, row))
     for quantity in ("median overshoot", "worst overshoot"):
         rows = of(table, "spectral_overshoot", quantity, contestant="default", layer="all")
         for _, row in rows.sort_values(["optimizer", "seed"], ascending=[False, True]).iterrows():
@@ -128,6 +129,15 @@ def against_aims(table: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def attacked(table: pd.DataFrame) -> dict[tuple[str, int], str]:
+    """Titles of the nets and batches on which attacks were timed."""
+    rows = of(table, "attacks", "ratio")
+    pairs = sorted(
+        {(net, int(batch)) for net, batch in zip(rows["net"], rows["batch"], strict=True)}
+    )
+    return {(net, batch): f"{NETS.get(net, net)}, batch {batch}" for net, batch in pairs}
 
 
 def _dots(ax, rows: pd.DataFrame, order: dict[str, str], shift: float = 0.0, **look) -> None:
@@ -163,14 +173,16 @@ def step_cost(table: pd.DataFrame) -> Figure:
 
 
 def attack_cost(table: pd.DataFrame) -> Figure:
-    """Time of PGM-15 (dots) and FGM (diamonds) over torchattacks', a panel a net.
+    """Time of PGM-15 (dots) and FGM (diamonds) over torchattacks', a panel a net and batch.
 
     Bars: smallest and largest ratio of a round; dashed: the aims of PGM-15 in float32 and bfloat16.
     """
-    figure, (axes,) = style.axes(1, len(NETS), size=(8.0, 3.2), sharey=True)
-    for ax, (net, title) in zip(axes, NETS.items(), strict=True):
+    panels = attacked(table)
+    width = 3.0 + 2.5 * len(panels)
+    figure, (axes,) = style.axes(1, len(panels), size=(width, 3.2), sharey=True)
+    for ax, ((net, batch), title) in zip(axes, panels.items(), strict=True):
         for steps, shift, look in ((15, 0.12, {}), (1, -0.18, {"marker": "D", "mfc": "none"})):
-            rows = of(table, "attacks", "ratio", net=net, steps=steps)
+            rows = of(table, "attacks", "ratio", net=net, batch=batch, steps=steps)
             _dots(ax, rows, ATTACKS, shift, **look)
         for precision in ("float32", "bfloat16"):
             ax.axvline(AIMS[f"PGM-15, {precision}"], color=style.FREE, linestyle="--", linewidth=1)
@@ -206,13 +218,13 @@ def error_against_time(table: pd.DataFrame) -> Figure:
         ax.set(xscale="log", yscale="log")
         ax.set_title(layer_title(layer), fontsize=9)
     axes[0].set_ylabel("|estimate / norm − 1|")
-    figure.supxlabel("CPU seconds      filled: below the norm, hollow: above it", fontsize=9)
+    axes[len(layers) // 2].set_xlabel("CPU seconds (filled: below the norm, hollow: above it)")
     handles = [
         axes[0].plot([], [], markers.get(name, "o"), mfc="none", label=name,
                      color=style.CAPPED if name.startswith("ours") else style.PAPER)[0]
         for name in names
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return style.closed(figure)
 
 
@@ -269,6 +281,7 @@ def cost_growth(table: pd.DataFrame) -> Figure:
         ax.set_xlim(-0.5, len(part) - 0.5)
         if name == "net":
             ax.lines[0].set_linestyle("none")
+            ax.tick_params(axis="x", labelsize=7)
     axes[0].set_ylabel("time / plain step")
     return style.closed(figure)
 

@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from snlib import tables
-from snlib.figures import attacks, convolution, curves, gap, kappa, margins, norm_gain, tour
+from snlib.figures import (
+    attacks,
+    benchmarks,
+    convolution,
+    curves,
+    gap,
+    kappa,
+    margins,
+    norm_gain,
+    tour,
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,15 @@ class Entry:
     def draw(self, scale: str = "quick", store: str = "recorded") -> Figure:
         """The figure from the records at `scale` in `store`."""
         return self.function(tables.load(self.experiment, scale=scale, store=store))
+
+
+@dataclass(frozen=True)
+class Measured(Entry):
+    """A figure of benchmarks: their records are the same at every scale and in every store."""
+
+    def draw(self, scale: str = "quick", store: str = "recorded") -> Figure:
+        """The figure from data/results/benchmarks."""
+        return self.function(benchmarks.load())
 
 
 REGISTRY: dict[str, Entry] = {
@@ -104,5 +123,33 @@ REGISTRY: dict[str, Entry] = {
         "Mode of the training margins, raw, divided as published and by the square root of Phi, "
         "a dot a seed. Diamonds: the paper's modes (AlexNet on CIFAR-10, one run).",
         margins.margin_sizes_from_records,
+    ),
+    "step_cost": Measured(
+        "11",
+        "benchmarks",
+        "Time of a training step of AlexNet (batch 128) under a norm budget over the plain step. "
+        "Dots: median of paired rounds; bars: their quartile range; dashed: the aim.",
+        benchmarks.step_cost,
+    ),
+    "norm_error_and_time": Measured(
+        "11",
+        "benchmarks",
+        "Relative error of estimates of a convolution's norm against CPU time, fresh weights, one "
+        "run each, no range. Filled: below the norm; hollow: above it; blue: ours.",
+        benchmarks.error_against_time,
+    ),
+    "attack_cost": Measured(
+        "11",
+        "benchmarks",
+        "Time of PGM-15 (dots) and FGM (diamonds) over that of torchattacks, AlexNet. Median of "
+        "paired rounds and their whole range; dashed: the aims of PGM-15.",
+        benchmarks.attack_cost,
+    ),
+    "cost_growth": Measured(
+        "11",
+        "benchmarks",
+        "Time of an ERM step with the default budget over the plain step, one thing changed at a "
+        "time. Dots: median of paired rounds; bars: their quartile range.",
+        benchmarks.cost_growth,
     ),
 }
