@@ -2,7 +2,8 @@
 
     python benchmarks/recording.py          # what is recorded, and when
 
-Every benchmark prints its table; with --record it also writes it here. A row is one quantity of one
+Every benchmark prints its table and keeps its numbers in build/benchmarks; with --record it writes
+them here instead. A row is one quantity of one
 contestant in one setting. A new measurement takes the place of the old one with the same benchmark,
 contestant, setting and quantity; other rows stay. `snlib.figures.benchmarks` reads the tables.
 """
@@ -23,6 +24,7 @@ import pandas as pd
 import torch
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "results" / "benchmarks"
+SCRATCH = Path(__file__).resolve().parents[1] / "build" / "benchmarks"
 KEY = ["benchmark", "contestant", "setting", "quantity"]
 COLUMNS = [*KEY, "value", "low", "high", "repeats", "date", "machine", "versions", "command"]
 
@@ -40,6 +42,30 @@ def machine() -> str:
     """Processor, threads, and how busy the machine is: a shared one spreads the times."""
     load = f", load {os.getloadavg()[0]:.0f}" if hasattr(os, "getloadavg") else ""
     return f"{processor()}, {torch.get_num_threads()} thread(s){load} on {os.cpu_count()} cores"
+
+
+def missing(pins: dict[str, str]) -> list[str]:
+    """Names of the packages that are not installed, after one line on how to get each.
+
+    Args:
+        pins: version by the name of the package, as in the registry.
+    """
+    absent = []
+    for name, version in pins.items():
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            absent.append(name)
+            print(
+                f"Left out: {name}, which is not installed; to have it: "
+                f"python -m pip install --no-deps {name}=={version}"
+            )
+    return absent
+
+
+def folder(record: bool) -> Path:
+    """Where numbers go: among the committed results if they are to be recorded."""
+    return FOLDER if record else SCRATCH
 
 
 def setting(**parts: object) -> str:

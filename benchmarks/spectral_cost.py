@@ -161,26 +161,29 @@ def main() -> None:
             *((name, 0.25, 64, 28) for name in ("mlp2", "inception", "resnet")),
         ]
         args.only = ["ours"]
-    print(f"torch {torch.__version__}, {platform.machine()}, {torch.get_num_threads()} thread(s), "
-          f"attack {args.attack}, {args.rounds} rounds; ratio to the plain step\n")
+    print(
+        f"torch {torch.__version__}, {platform.machine()}, {torch.get_num_threads()} thread(s), "
+        f"attack {args.attack}, {args.rounds} rounds; ratio to the plain step\n"
+    )
     labels = list(dict.fromkeys(args.only))
     print("| net | width | batch | size | plain s | " + " | ".join(labels) + " |")
     print("|---" * (5 + len(labels)) + "|")
     for name, width, batch, size in settings:
-        where = recording.setting(
-            net=name, width=width, batch=batch, size=size, attack=args.attack
-        )
+        where = recording.setting(net=name, width=width, batch=batch, size=size, attack=args.attack)
         rows = measured(compare(contestants(args, width, batch, size, name), args.rounds), where)
-        if args.record:
-            recording.write("spectral_cost", rows)
+        recording.write("spectral_cost", rows, folder=recording.folder(args.record))
         seconds = next(row["value"] for row in rows if row["contestant"] == "plain")
         shown = {
             row["contestant"]: f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
             for row in rows
             if row["quantity"] == "ratio"
         }
-        print(f"| {name} | {width} | {batch} | {size} | {seconds:.3f} | "
-              + " | ".join(shown[label] for label in labels) + " |", flush=True)
+        print(
+            f"| {name} | {width} | {batch} | {size} | {seconds:.3f} | "
+            + " | ".join(shown[label] for label in labels)
+            + " |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -90,10 +90,14 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="also write the tidy table")
     args = parser.parse_args()
     data = datasets.load(args.data, root=args.root)
-    print(f"{data.title}, AlexNet x {args.width}, beta {args.beta}, {args.steps} steps, seed "
-          f"{args.seed}; torch {torch.__version__}, {platform.machine()}\n")
-    print("| optimizer | method | median | worst | conv1 median | conv1 worst | conv2 median "
-          "| conv2 worst | loss | ms a refresh | worst at |")
+    print(
+        f"{data.title}, AlexNet x {args.width}, beta {args.beta}, {args.steps} steps, seed "
+        f"{args.seed}; torch {torch.__version__}, {platform.machine()}\n"
+    )
+    print(
+        "| optimizer | method | median | worst | conv1 median | conv1 worst | conv2 median "
+        "| conv2 worst | loss | ms a refresh | worst at |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     for optimizer in OPTIMIZERS:
         for method in METHODS:
@@ -103,16 +107,17 @@ def main() -> None:
                 continue
             table = train(data, method, optimizer, args)
             names = list(dict.fromkeys(table.layer))
-            parts = [table.overshoot] + [
-                table.overshoot[table.layer == name] for name in names[:2]
-            ]
+            parts = [table.overshoot] + [table.overshoot[table.layer == name] for name in names[:2]]
             numbers = " | ".join(f"{part.median():.1e} | {part.max():.1e}" for part in parts)
-            if args.record:
-                recording.write("spectral_overshoot", measured(table, optimizer, method, args))
+            rows = measured(table, optimizer, method, args)
+            recording.write("spectral_overshoot", rows, folder=recording.folder(args.record))
             worst = table.iloc[table.overshoot.argmax()]
-            print(f"| {optimizer} | {method} | {numbers} | {table.attrs['loss']:.3f} "
-                  f"| {table.attrs['milliseconds']:.1f} "
-                  f"| {worst.layer}, step {worst.step} |", flush=True)
+            print(
+                f"| {optimizer} | {method} | {numbers} | {table.attrs['loss']:.3f} "
+                f"| {table.attrs['milliseconds']:.1f} "
+                f"| {worst.layer}, step {worst.step} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
