@@ -154,6 +154,7 @@ def _dots(ax, rows: pd.DataFrame, order: dict[str, str], shift: float = 0.0, **l
                 **{"marker": "o", **look},
             )
     ax.set_yticks([-place for place in range(len(order))], list(order.values()))
+    ax.set_ylim(0.5 - len(order), 0.5)
     ax.axvline(1.0, color="black", linewidth=1)
 
 
