@@ -179,7 +179,7 @@ def attack_cost(table: pd.DataFrame) -> Figure:
     Bars: smallest and largest ratio of a round; dashed: the aims of PGM-15 in float32 and bfloat16.
     """
     panels = attacked(table)
-    width = 3.0 + 2.5 * len(panels)
+    width = 3.0 + 2.0 * len(panels)
     figure, (axes,) = style.axes(1, len(panels), size=(width, 3.2), sharey=True)
     for ax, ((net, batch), title) in zip(axes, panels.items(), strict=True):
         for steps, shift, look in ((15, 0.12, {}), (1, -0.18, {"marker": "D", "mfc": "none"})):
