@@ -10,6 +10,7 @@ import pickle
 import struct
 import tarfile
 import threading
+import urllib.request
 
 import numpy as np
 import pytest
@@ -25,8 +26,10 @@ CLOSED = "http://127.0.0.1:9/"  # the discard port: nobody listens
 
 
 @pytest.fixture
-def server(tmp_path):
-    """A folder and the address under which 127.0.0.1 serves it."""
+def server(tmp_path, monkeypatch):
+    """A folder and the address under which 127.0.0.1 serves it, whatever proxies are set."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(urllib.request, "_opener", None)
     folder = tmp_path / "served"
     folder.mkdir()
 

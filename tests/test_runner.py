@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,9 @@ def test_no_workers(store):
 
 
 def test_data_absent_without_network(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        urllib.request, "_opener", None
+    )  # urllib remembers the first proxies it saw
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
     for name in ("no_proxy", "NO_PROXY"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,9 @@ def start(*arguments: object, **options) -> subprocess.Popen:
         cwd=Path(__file__).parents[1],
         env=environment,
         start_new_session=True,
+        # A shell that starts the tests in the background makes them deaf to Ctrl-C; the command
+        # under test is one that a person started.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         **options,
     )
 
