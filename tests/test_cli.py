@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -197,8 +198,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
     process = tiny_experiment.start("run", "slow", "--store", tmp_path, "--workers", "2")
     first = Store(tmp_path).record_path(SLOW.at("quick")[0].name)
     wait_for(first.exists, process)
-    os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = interrupted(process)
     assert process.returncode == 130 and out == ""
     assert err.strip().count("\n") == 0 and "Traceback" not in err
     assert "Stopped. Finished records are whole" in err and "the same command goes on" in err
@@ -213,10 +213,19 @@ def test_ctrl_c_while_workers_start(tmp_path):
     # Two workers and multiprocessing's resource tracker; the workers are still importing torch.
     wait_for(lambda: len(parent.children()) == 3, process)
     children = parent.children()
-    os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = interrupted(process)
     assert process.returncode == 130 and "Traceback" not in err and "Stopped." in err
     assert not psutil.wait_procs(children, timeout=20)[1]
+
+
+def interrupted(process: subprocess.Popen) -> tuple[str, str]:
+    """Press Ctrl-C and return what the command printed; nothing of it is left afterwards."""
+    os.killpg(process.pid, signal.SIGINT)
+    try:
+        return process.communicate(timeout=60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_for(condition, process: subprocess.Popen) -> None:

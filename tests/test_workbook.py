@@ -87,7 +87,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setitem(results.STORES, build.STORE, folder)
     header = dict(
-        settings={}, columns=[], experiment="gap", done=2, runs=3, seeds=[0, 1], data=["digits"], hours=0.05,
+        settings={}, columns=[], experiment="gap", done=2, runs=3, seeds=[0, 1],
+        data=["digits"], hours=0.05,
         devices=["a cpu"], software=["torch 2"], commits=["0123456789abcdef"],
     )  # fmt: skip
     (folder / "gap.quick.csv").write_text(
