@@ -311,3 +311,24 @@ def test_the_command_line_says_what_is_wrong_in_a_line(
     said = capsys.readouterr().err
     assert said.startswith(f"snlib.workbook: --out is {tmp_path}")
     assert len(said.splitlines()) == 1
+
+
+def test_a_kernel_that_never_answered_is_tried_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = (1, "RuntimeError: Kernel didn't respond in 60 seconds")
+    wrong = (1, "NameError: name 'x' is not defined")
+    for ends, reason, runs in (
+        ([silent, (0, "")], None, 2),
+        ([silent, silent], silent[1], 2),
+        ([wrong], wrong[1], 1),
+    ):
+        left = list(ends)
+
+        def run(command: list[str], left: list = left, **options: object) -> SimpleNamespace:
+            status, line = left.pop(0)
+            return SimpleNamespace(returncode=status, stderr=line)
+
+        monkeypatch.setattr(build.subprocess, "run", run)
+        assert build.execute(tmp_path / "a.ipynb", tmp_path / "b.ipynb", "quick") == reason
+        assert len(ends) - len(left) == runs

@@ -150,17 +150,25 @@ def run_notebooks(
 
 
 def execute(path: Path, result: Path, scale: str) -> str | None:
-    """Run one notebook by papermill in a process of its own; returns the error, in a line."""
+    """Run one notebook by papermill in a process of its own; returns the error, in a line.
+
+    Kernels that start at the same moment may pick the same port; one of them never answers, so a
+    notebook whose kernel did not start is run once more.
+    """
     command = [sys.executable, "-m", "papermill", str(path), str(result)]
     command += ["--parameters", "scale", scale, "--parameters", "store", STORE]
     command += ["--kernel", KERNEL["name"], "--language", "python", "--cwd", str(path.parent)]
     command += ["--execution-timeout", str(CELL_SECONDS), "--no-progress-bar"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode == 0:
-        return None
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    return lines[-1] if lines else f"papermill ended with status {done.returncode}"
+    for _ in range(2):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if done.returncode == 0:
+            return None
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        reason = lines[-1] if lines else f"papermill ended with status {done.returncode}"
+        if "Kernel didn't respond" not in reason:
+            break
+    return reason
 
 
 # ----------------------------------------------------------------------------------------- figures
