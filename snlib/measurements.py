@@ -146,22 +146,14 @@ def _distributions(rows: Rows, net: nn.Module, splits: dict, attack: Attack) -> 
     for split in ("train", "test"):
         x, y = (part[:DISTRIBUTION_IMAGES] for part in splits[split])
         place = {"split": split, "attack": "none"}
-        rows.add_quantiles("distributions", "margin", _margins(net, x, y), **place)
+        rows.add_quantiles("distributions", "margin", margins(net, x, y), **place)
         rows.add_quantiles("distributions", "norm_gain", norm_gain(net, x), **place)
         rows.add_quantiles("distributions", "gradient_norm", gradient_norms(net, x, y), **place)
         if attack.kind == "none":
             continue
-        attacked = torch.cat(
-            [
-                _margins(net, attack(net, x[i : i + 500], y[i : i + 500]), y[i : i + 500])
-                for i in range(0, len(x), 500)
-            ]
-        )
+        batches = zip(x.split(500), y.split(500), strict=True)
+        attacked = margins(net, torch.cat([attack(net, *batch) for batch in batches]), y)
         rows.add_quantiles("distributions", "margin", attacked, split=split, attack="training")
-
-
-def _margins(net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    return torch.cat([margins(net, x[i : i + 500], y[i : i + 500]) for i in range(0, len(x), 500)])
 
 
 def _spectrum(rows: Rows, net: nn.Module, data: Data) -> None:
