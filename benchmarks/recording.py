@@ -4,7 +4,8 @@
 
 Every benchmark prints its table and keeps its numbers in build/benchmarks; with --record it writes
 them here instead. A row is one quantity of one contestant in one setting. A new measurement takes
-the place of the old one with the same benchmark, contestant, setting and quantity; others stay. `snlib.figures.benchmarks` reads the tables.
+the place of the old one with the same benchmark, contestant, setting and quantity; others stay.
+`snlib.figures.benchmarks` reads the tables.
 """
 
 from __future__ import annotations
