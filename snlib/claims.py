@@ -17,8 +17,7 @@ import pandas as pd
 
 from snlib import tables
 from snlib.errors import UserError
-from snlib.figures.gap import accuracies, chosen
-from snlib.figures.style import interval
+from snlib.statistics import accuracies, chosen, interval
 
 ADVERSARIAL = ("fgm", "pgm", "wrm")
 LEAST_SEEDS = 3

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from snlib import statistics
 from snlib.errors import UserError
 from snlib.figures import REGISTRY, curves, gap, tour
 
@@ -43,16 +44,16 @@ def table() -> pd.DataFrame:
 
 
 def test_accuracies_has_one_row_a_run_in_the_paper_s_order(table) -> None:
-    found = gap.accuracies(table)
+    found = statistics.accuracies(table)
     assert list(found["scheme"]) == ["fgm"] * 4 + ["wrm"] * 4
     assert list(found["beta"]) == [1.3, 1.3, INF, INF] * 2
     assert np.allclose(found["gap"], [0.1, 0.2, 0.4, 0.6, 0.05, 0.05, 0.2, 0.2])
-    assert (gap.accuracies(table, attack="none")["gap"] == 0).all()
+    assert (statistics.accuracies(table, attack="none")["gap"] == 0).all()
 
 
 def test_the_budget_is_chosen_by_mean_validation_and_a_tie_goes_to_the_larger(table) -> None:
     # FGM: 0.60 at 1.3 against 0.55; WRM: 0.4 at both
-    assert gap.chosen(gap.accuracies(table)) == {"fgm": 1.3, "wrm": INF}
+    assert statistics.chosen(statistics.accuracies(table)) == {"fgm": 1.3, "wrm": INF}
 
 
 def line(ax, count: int, marker: str, hollow: bool = False) -> np.ndarray:
@@ -110,9 +111,9 @@ def test_one_seed_is_drawn_without_an_interval(table) -> None:
 
 def test_broken_gap_tables_are_refused(table) -> None:
     with pytest.raises(UserError, match="no accuracy under attack 'pgm'"):
-        gap.accuracies(table, attack="pgm")
+        statistics.accuracies(table, attack="pgm")
     with pytest.raises(UserError, match="two runs with scheme, beta, seed = wrm, inf, 0"):
-        gap.accuracies(pd.concat([table, table.head(1)]))
+        statistics.accuracies(pd.concat([table, table.head(1)]))
 
 
 def test_tour_shows_one_scheme(table) -> None:

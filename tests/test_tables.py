@@ -14,9 +14,9 @@ from tiny_experiment import TINY
 from snlib import experiments, results, tables
 from snlib.errors import UserError
 from snlib.experiments import Experiment, grid
-from snlib.figures.style import interval, means
 from snlib.results import Store, save_record
 from snlib.runs import Run
+from snlib.statistics import interval, means
 
 
 def record_of(run: Run, **changes) -> dict:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from snlib import statistics
 from snlib.errors import require
 from snlib.figures import gap, style
 
@@ -75,7 +76,7 @@ def gains(runs: pd.DataFrame) -> pd.DataFrame:
         free = np.isinf(own["beta"])
         for name in PROTOCOLS:
             change = (own.loc[~free, name] - own.loc[free, name]).dropna()
-            rows.append((scheme, name, *style.interval(change), len(change)))
+            rows.append((scheme, name, *statistics.interval(change), len(change)))
     return pd.DataFrame(rows, columns=["scheme", "protocol", "mean", "half", "seeds"])
 
 
@@ -123,7 +124,7 @@ def _draw(ax: Axes, runs: pd.DataFrame, beta: float) -> None:
     for place, name in enumerate(PROTOCOLS):
         x = np.full(len(runs), place + _shift(beta))
         ax.scatter(x, 100 * runs[name], s=9, color=color, alpha=0.35, linewidth=0)
-        mean, half = style.interval(runs[name])
+        mean, half = statistics.interval(runs[name])
         means.append(100 * mean)
         halves.append(0.0 if math.isnan(half) else 100 * half)
     ax.errorbar(

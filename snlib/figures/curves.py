@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from snlib import statistics
 from snlib.errors import require
 from snlib.figures import published, style
 
@@ -125,7 +126,7 @@ def draw_epochs(ax: Axes, rows: pd.DataFrame, scheme: str, window: int) -> None:
         color = style.FREE if math.isinf(beta) else style.CAPPED
         for split, (_, line) in SPLITS.items():
             chosen = rows[(rows["beta"] == beta) & (rows["split"] == split)]
-            points = style.means(smoothed(chosen, window), ["epoch"], "accuracy").astype(float)
+            points = statistics.means(smoothed(chosen, window), ["epoch"], "accuracy").astype(float)
             mean, half = 100 * points["mean"], 100 * points["half"].fillna(0.0)
             ax.plot(points["epoch"], mean, color=color, linestyle=line)
             ax.fill_between(

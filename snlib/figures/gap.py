@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from snlib.errors import require
+from snlib import statistics
 from snlib.figures import published, style
 
 TRAIN, TEST = "#8a8a8a", "#000000"
@@ -22,60 +22,6 @@ SHADE = "#fff0c2"
 
 BESIDE = 0.17
 """How far to the right of its mean a single seed is drawn, so that the bar does not hide it."""
-
-
-def accuracies(table: pd.DataFrame, attack: str = "training") -> pd.DataFrame:
-    """One row a run: its accuracies on the three splits, and their gap.
-
-    Args:
-        table: of the experiment `gap`, or any with its columns.
-        attack: "training", the attack that the run was trained against, or "none".
-
-    Returns:
-        DataFrame with columns scheme, beta, seed, train, validation, test, gap; gap is train minus
-        test accuracy. Accuracies are shares in [0, 1]. Schemes come in the paper's order, budgets
-        from the tightest to none.
-
-    Raises:
-        UserError: if the table has no accuracy under that attack, or a run has two of a split.
-    """
-    rows = table[(table["quantity"] == "accuracy") & (table["attack"] == attack)]
-    require(
-        len(rows) > 0,
-        f"table has no accuracy under attack {attack!r}; give the table of the experiment gap.",
-    )
-    keys = ["scheme", "beta", "seed"]
-    twice = rows[rows.duplicated([*keys, "split"])]
-    require(
-        twice.empty,
-        f"table has two runs with {', '.join(keys)} = {_first(twice, keys)}; "
-        "choose the rows of one setting first.",
-    )
-    wide = rows.pivot(index=keys, columns="split", values="value").reset_index()
-    wide.columns.name = None
-    wide["gap"] = wide["train"] - wide["test"]
-    order = wide["scheme"].map({name: place for place, name in enumerate(style.SCHEMES)})
-    wide = wide.assign(order=order).sort_values(["order", "beta", "seed"])
-    return wide[[*keys, "train", "validation", "test", "gap"]].reset_index(drop=True)
-
-
-def _first(rows: pd.DataFrame, keys: list[str]) -> str:
-    return ", ".join(str(rows.iloc[0][key]) for key in keys) if len(rows) else ""
-
-
-def chosen(runs: pd.DataFrame) -> dict[str, float]:
-    """The budget of each scheme with the best mean validation accuracy, no budget (inf) included.
-
-    The paper chooses so, of one run a budget. Of equally good budgets the larger one is taken, so
-    that a tie never speaks for the budget.
-
-    Args:
-        runs: as `accuracies` returns it.
-    """
-    means = runs.groupby(["scheme", "beta"])["validation"].mean().round(9)
-    best = means[means == means.groupby(level="scheme").transform("max")].reset_index()
-    largest = best.groupby("scheme")["beta"].max()
-    return {scheme: float(largest[scheme]) for scheme in dict.fromkeys(runs["scheme"])}
 
 
 def published_rows(scheme: str) -> pd.DataFrame:
@@ -103,10 +49,10 @@ def against_budget(table: pd.DataFrame, *, paper: bool = True) -> Figure:
         table: of the experiment `gap`.
         paper: whether the paper's published values are drawn beside, in grey.
     """
-    runs = accuracies(table)
+    runs = statistics.accuracies(table)
     schemes = list(dict.fromkeys(runs["scheme"]))
     figure, array = style.axes(2, len(schemes), (2.5 * len(schemes), 5.4), sharex="col")
-    budgets = chosen(runs)
+    budgets = statistics.chosen(runs)
     for column, scheme in enumerate(schemes):
         own = runs[runs["scheme"] == scheme]
         draw_gap(array[0, column], own, scheme, budgets, paper=paper)
@@ -210,7 +156,7 @@ def _series(
         alpha=0.5,
         linewidth=0,
     )
-    points = style.means(runs, ["beta"], quantity)
+    points = statistics.means(runs, ["beta"], quantity)
     x = points["beta"].map(places).astype(float)
     half = 100 * points["half"].where(points["half"].notna(), 0.0).astype(float)
     ax.errorbar(

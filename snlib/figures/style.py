@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 import matplotlib
 import matplotlib.pyplot as plt
-import numpy as np
-import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
 
@@ -79,23 +77,3 @@ def beta_axis(ax, betas: Sequence[float]) -> dict[float, int]:
     ax.set_xticks(range(len(ordered)), [beta_label(beta) for beta in ordered])
     ax.set_xlabel("norm budget β")
     return {beta: place for place, beta in enumerate(ordered)}
-
-
-def interval(values: pd.Series, level: float = 0.95) -> tuple[float, float]:
-    """Mean and half-width of Student's t interval over seeds; half-width NaN for one seed."""
-    from scipy import stats
-
-    count = len(values)
-    if count < 2:
-        return float(values.mean()), math.nan
-    half = stats.t.ppf(0.5 + level / 2, count - 1) * values.std(ddof=1) / math.sqrt(count)
-    return float(values.mean()), float(half)
-
-
-def means(table: pd.DataFrame, by: list[str], value: str = "value") -> pd.DataFrame:
-    """Mean, 95 % half-width and number of seeds of `value` in each group."""
-    rows = []
-    for keys, group in table.groupby(by, sort=True, dropna=False):
-        mean, half = interval(group[value])
-        rows.append((*np.atleast_1d(np.array(keys, dtype=object)), mean, half, len(group)))
-    return pd.DataFrame(rows, columns=[*by, "mean", "half", "seeds"])

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from snlib import statistics
 from snlib.errors import one_of, require
 from snlib.figures import gap, style
 
@@ -20,10 +21,10 @@ def one_scheme(table: pd.DataFrame, scheme: str = "pgm", *, paper: bool = True) 
         scheme: "erm", "fgm", "pgm" or "wrm".
         paper: whether to draw the published values beside, hollow.
     """
-    runs = gap.accuracies(table)
+    runs = statistics.accuracies(table)
     one_of("scheme", scheme, set(runs["scheme"]))
     runs = runs[runs["scheme"] == scheme]
-    budgets = gap.chosen(runs)
+    budgets = statistics.chosen(runs)
     figure, array = style.axes(1, 2, (8.4, 3.6))
     gap.draw_gap(array[0, 0], runs, scheme, budgets, paper=paper)
     gap.draw_accuracies(array[0, 1], runs, scheme, budgets, paper=paper)
