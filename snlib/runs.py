@@ -26,6 +26,10 @@ CHOICES: dict[str, tuple[object, ...]] = {
 }
 POSITIVE = ("width", "wrm_gamma_ratio", "learning_rate", "decay", "stop_accuracy")
 NOT_NEGATIVE = ("eps", "eps_ratio", "trades_weight", "weight_decay")
+LATER: dict[str, object] = {}
+"""Settings that came after records existed, and the value that those runs had: at it they are left
+out of a record's settings, so that older records keep their names."""
+
 COUNTS = {"train_size": 1, "steps": 1, "batch_size": 1, "epochs": 1, "seed": 0, "engine": 1}
 """Whole numbers, and the least that each may be."""
 
@@ -144,8 +148,13 @@ class Run:
         return unused
 
     def settings(self) -> dict[str, object]:
-        """Every field and its value, for a record."""
-        return dataclasses.asdict(self)
+        """Every field and its value, for a record; those of `LATER` only where they differ."""
+        settings = dataclasses.asdict(self)
+        return {
+            name: value
+            for name, value in settings.items()
+            if name not in LATER or value != LATER[name]
+        }
 
     @property
     def name(self) -> str:
