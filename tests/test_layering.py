@@ -27,7 +27,10 @@ ALLOWED |= {
     "evaluation": GROUND,
     "audit": GROUND | {"evaluation"},
     "checkpoints": {"errors", "results", "runs"},
-    "training": GROUND | {"checkpoints", "evaluation", "runs"},
+    "team": {"errors"},
+    "augmentation": set(),
+    "steps": GROUND | {"augmentation", "evaluation", "runs", "team"},
+    "training": GROUND | {"checkpoints", "evaluation", "runs", "steps", "team"},
     "measurements": GROUND | {"checkpoints", "evaluation", "runs", "training"},
     "worker": GROUND | {"training", "measurements", "results", "runs"},
     "experiments": {"errors", "runs"},
@@ -39,8 +42,8 @@ ALLOWED |= {
     "figures": {"errors", "bounds", "results", "experiments", "statistics", "tables"},
     "workbook": {"claims", "errors", "results", "figures"},
 }
-FREE = {"__init__", "__main__"}  # the face and the command line see every room
-TALKERS = {"__main__", "workbook"}
+FREE = {"__init__", "__main__", "commands"}  # the face and the command line see every room
+TALKERS = {"__main__", "commands", "workbook"}
 TORCH = {"torch", "torchvision"}
 # A GPU machine may have these alone; anything else is imported where it is used.
 BASE = TORCH | {"numpy", "pandas", "PIL", "tqdm"}
