@@ -36,7 +36,7 @@ ALLOWED |= {
     "experiments": {"errors", "runs"},
     "tables": {"errors", "results", "runs", "experiments"},
     "runner": {"errors", "results", "runs", "worker"},
-    "claims": {"errors", "statistics", "tables"},
+    "claims": {"errors", "results", "statistics", "tables"},
     # bounds only to normalize recorded margins; a figure itself is drawn from a table alone
     "statistics": {"errors"},
     "figures": {"errors", "bounds", "results", "experiments", "statistics", "tables"},

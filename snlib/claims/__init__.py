@@ -1,0 +1,26 @@
+"""The paper's claims: sentence, statistic, published value, and a verdict by one rule.
+
+`rule` states the rule, `catalogue` the eighteen claims; a file a theme holds the statistics, each
+from a table to one number a seed; `judge` puts them together from records alone.
+"""
+
+from snlib.claims.catalogue import CLAIMS
+from snlib.claims.judge import STRICT, judge, judge_all, weigh
+from snlib.claims.rule import LEAST_SEEDS, SCALES, Claim, Evidence, verdict
+from snlib.claims.summary import overview, report, summary
+
+__all__ = [
+    "CLAIMS",
+    "LEAST_SEEDS",
+    "SCALES",
+    "STRICT",
+    "Claim",
+    "Evidence",
+    "judge",
+    "judge_all",
+    "overview",
+    "report",
+    "summary",
+    "verdict",
+    "weigh",
+]
