@@ -32,7 +32,7 @@ ALLOWED |= {
     "steps": GROUND | {"augmentation", "evaluation", "runs", "team"},
     "training": GROUND | {"checkpoints", "evaluation", "runs", "steps", "team"},
     "measurements": GROUND | {"checkpoints", "evaluation", "runs", "training"},
-    "worker": GROUND | {"training", "measurements", "results", "runs"},
+    "worker": GROUND | {"training", "measurements", "results", "runs", "team"},
     "experiments": {"errors", "runs"},
     "tables": {"errors", "results", "runs", "experiments"},
     "runner": {"errors", "results", "runs", "worker"},

@@ -1,0 +1,67 @@
+"""Options that several commands share, and what their values mean."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+from snlib import experiments
+from snlib.errors import require
+
+
+def add_experiments(command: argparse.ArgumentParser) -> None:
+    """The names of experiments, none or several."""
+    command.add_argument("experiment", nargs="*", help="only these")
+
+
+def add_scale(command: argparse.ArgumentParser) -> None:
+    """`--scale` and `--data`."""
+    command.add_argument(
+        "--scale", default="quick", help="quick (default), laptop, paper or paper@DATASET"
+    )
+    command.add_argument(
+        "--data", metavar="DATASET", help="put this data set in the place of the scale's own"
+    )
+
+
+def add_store(command: argparse.ArgumentParser) -> None:
+    """`--store`."""
+    command.add_argument(
+        "--store", default="recorded", help="recorded (data/results), workbook, or a folder"
+    )
+
+
+def scale(options: argparse.Namespace) -> str:
+    """The scale asked for, its data set included.
+
+    Raises:
+        UserError: if there is no such scale.
+    """
+    name = f"{options.scale}@{options.data}" if options.data else options.scale
+    experiments.settings_of(name)
+    return name
+
+
+def names(options: argparse.Namespace) -> list[str]:
+    """The experiments asked for; all of the scale where none is named.
+
+    Raises:
+        UserError: suggesting the nearest name.
+    """
+    if not options.experiment or "all" in options.experiment:
+        name = options.scale.partition("@")[0]
+        return [key for key, one in experiments.EXPERIMENTS.items() if name in one.scales]
+    return [experiments.experiment(name).name for name in options.experiment]
+
+
+def seconds(option: str, text: str | None) -> float | None:
+    """A time such as 90s, 25m or 2h, in seconds.
+
+    Raises:
+        UserError: naming the option and what is allowed.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    require(match is not None, f"{option} is {text!r}; allowed are times such as 90s, 25m or 2h.")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
