@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from snlib import densities
 from snlib.errors import UserError
-from snlib.figures import convolution, densities, kappa, margins, norm_gain
+from snlib.figures import convolution, kappa, margins, norm_gain
 
 LEVELS = np.round(np.arange(101) / 100, 2)
 

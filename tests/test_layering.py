@@ -36,10 +36,12 @@ ALLOWED |= {
     "experiments": {"errors", "runs"},
     "tables": {"errors", "results", "runs", "experiments"},
     "runner": {"errors", "results", "runs", "worker"},
-    "claims": {"errors", "results", "statistics", "tables"},
-    # bounds only to normalize recorded margins; a figure itself is drawn from a table alone
     "statistics": {"errors"},
-    "figures": {"errors", "bounds", "results", "experiments", "statistics", "tables"},
+    "densities": {"errors"},
+    # bounds only to normalize recorded margins: claims and figures read tables alone
+    "claims": {"errors", "bounds", "densities", "results", "statistics", "tables"},
+    "figures": {"errors", "bounds", "results", "experiments", "statistics", "tables"}
+    | {"claims", "densities"},
     "workbook": {"claims", "errors", "results", "figures"},
 }
 FREE = {"__init__", "__main__", "commands"}  # the face and the command line see every room

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from snlib import densities
 from snlib.errors import require
-from snlib.figures import densities, published, style
+from snlib.figures import published, style
 
 BETA = 1.3
 """The budget of the paper's figure."""

@@ -9,8 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from snlib import densities
 from snlib.errors import require
-from snlib.figures import densities, published, style
+from snlib.figures import published, style
 
 LABELS = {"true": "#0173b2", "random": "#de8f05"}
 """Colours of nets trained on true and on random labels, those of the paper's figure."""
