@@ -11,12 +11,17 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from snlib import results
 from snlib.results import Store
 from snlib.runs import Run
+
+if TYPE_CHECKING:  # both import torch, which a process at the command line can do without
+    from snlib.datasets import Data
+    from snlib.team import Team
 
 Plan = Mapping[Run, frozenset[str]]
 
@@ -116,29 +121,74 @@ def work(
     Returns:
         "done", "diverged", or "unfinished" if the deadline came first (a checkpoint is left).
     """
+
+    def on_epoch(fraction: float) -> bool:
+        if _reports is not None:
+            _reports.put((run.name, fraction))
+        return deadline is not None and time.time() > deadline
+
+    checkpoint = _checkpoint(where, run)
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    suites = suites | measured(run, where)
+    data = load_data(run, data_root)
+    record = record_of(run, suites, data, checkpoint, device=device, on_epoch=on_epoch)
+    if record is None:
+        return "unfinished"
+    results.save_record(record, where)
+    checkpoint.unlink(missing_ok=True)
+    return "diverged" if record["diverged"] else "done"
+
+
+def measured(run: Run, where: Store) -> frozenset[str]:
+    """The suites that a run's record holds, if there is one."""
+    earlier = results.load_record(run.name, where)
+    return frozenset(earlier["suites"] if earlier is not None else ())
+
+
+def record_of(
+    run: Run,
+    suites: frozenset[str],
+    data: Data,
+    checkpoint: Path,
+    *,
+    device: str = "cpu",
+    on_epoch: Callable[[float], bool] | None = None,
+    team: Team | None = None,
+) -> dict | None:
+    """Train and measure one run.
+
+    Args:
+        run: its settings.
+        suites: what to measure.
+        data: its images.
+        checkpoint: a file to go on from and to write to; the caller removes it.
+        device: where to compute.
+        on_epoch: called with the fraction of the epochs done; True breaks off, with a checkpoint.
+        team: the processes that train this net together; the first of them measures.
+
+    Returns:
+        The record, not yet written; None if broken off, and to all of a team but the first.
+    """
     from snlib import training
     from snlib.measurements import measure
 
-    data = load_data(run, data_root)
-    checkpoint = _checkpoint(where, run)
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
 
-    def on_epoch(fitted) -> bool:
-        if _reports is not None:
-            _reports.put((run.name, fitted.epochs / run.epochs))
-        return deadline is not None and time.time() > deadline
+    def after(fitted) -> bool:
+        return on_epoch is not None and on_epoch(fitted.epochs / run.epochs)
 
     try:
-        fitted = training.fit(run, data, device=device, checkpoint=checkpoint, on_epoch=on_epoch)
+        shared = {} if team is None else {"team": team}
+        fitted = training.fit(
+            run, data, device=device, checkpoint=checkpoint, on_epoch=after, **shared
+        )
     except training.Stopped:
-        return "unfinished"
-    earlier = results.load_record(run.name, where)
-    if earlier is not None:
-        suites = suites | set(earlier["suites"])
+        return None
+    if team is not None and not team.first:
+        return None
     rows = measure(run, fitted, data, suites, device)
     trained = sum(fitted.history["seconds"])
-    record = {
+    return {
         "settings": run.settings(),
         "diverged": fitted.diverged,
         "suites": sorted(suites),
@@ -149,19 +199,17 @@ def work(
         "rows": rows,
         "provenance": {
             "data": data.title,
-            "device": _device_name(device),
-            "software": _software(),
-            "commit": _commit(),
+            "device": device_name(device),
+            "software": software(),
+            "commit": commit(),
             "seconds": round(max(trained, time.monotonic() - begun), 1),
             "finished": time.strftime("%Y-%m-%d", time.gmtime()),
         },
     }
-    results.save_record(record, where)
-    checkpoint.unlink(missing_ok=True)
-    return "diverged" if fitted.diverged else "done"
 
 
-def _device_name(device: str) -> str:
+def device_name(device: str) -> str:
+    """What computes, for a record."""
     import torch
 
     if device.startswith("cuda"):
@@ -175,14 +223,15 @@ def _device_name(device: str) -> str:
     return f"CPU ({name}, one thread)"
 
 
-def _software() -> str:
+def software() -> str:
+    """What computed with, for a record."""
     import torch
 
     return f"Python {platform.python_version()}, torch {torch.__version__}"
 
 
 @functools.lru_cache(maxsize=1)
-def _commit() -> str:
+def commit() -> str:
     """The commit of the code, with a + where files differ from it; "unknown" outside git."""
     try:
         git = functools.partial(
