@@ -25,20 +25,20 @@ PUBLISHED_BETA = {"erm": 2.0, "fgm": 1.6, "pgm": 1.6, "wrm": 1.3}
 """The budget that the paper chose by validation for AlexNet on CIFAR-10."""
 
 BASE: dict[str, dict[str, object]] = {
-    # 300 of scikit-learn's digits and an eighth of the ELU-AlexNet: small enough for minutes, and
+    # 200 of scikit-learn's digits and an eighth of the ELU-AlexNet: small enough for minutes, and
     # overfitted enough for a gap to show. Digits of 8x8 pixels are easy, hence the larger radius.
     "quick": dict(
         data="digits",
-        train_size=300,
+        train_size=200,
         net="elu_alexnet",
         width=0.125,
         eps_ratio=0.15,
         wrm_gamma_ratio=0.25,
-        steps=10,
+        steps=5,
         learning_rate=0.05,
         decay=1.0,
         batch_size=50,
-        epochs=80,
+        epochs=90,
         stop_accuracy=2.0,
     ),
     "laptop": dict(data="cifar10_jpeg", train_size=4000, width=0.25, epochs=40),
