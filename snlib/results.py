@@ -9,21 +9,20 @@ the settings that all runs share and their provenance.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import io
 import json
 import math
-import os
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from snlib import series
+from snlib import files, series
 from snlib.errors import UserError, require
+from snlib.files import sweep as sweep
+from snlib.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 """The repository, when the package is installed from it."""
@@ -33,6 +32,9 @@ STORES = {"recorded": ROOT / "data" / "results", "workbook": ROOT / "build" / "r
 
 PARTS = {"settings", "diverged", "suites", "rows", "provenance"}
 """What every record holds, at least."""
+
+SEAL = "sha256"
+"""Where a record holds the checksum of everything else in it; the oldest records have none."""
 
 ENGINE = 1
 """Raised whenever training or measuring changes in a way that changes numbers."""
@@ -87,110 +89,86 @@ def name_of(settings: Mapping[str, object]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-# ------------------------------------------------------------------------------------ safe writing
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` so that `path` holds either the old file or the whole new one.
-
-    Raises:
-        UserError: if the disk is full; what was finished before stays whole.
-    """
-    with _told_when_full(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
-        )
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-
-
-@contextlib.contextmanager
-def _told_when_full(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise UserError(
-            f"no space left for {path.name} in {path.parent}; results finished before are "
-            "whole. Free some space and give the same command again."
-        ) from error
-
-
-def sweep(path: Path) -> None:
-    """Remove what processes killed while writing `path` left beside it; call under its lock."""
-    for left in path.parent.glob(f".{path.name}.*.tmp"):
-        left.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def lock(where: Store, name: str) -> Iterator[bool]:
-    """Whether this process alone works on run `name`; a kill sets the lock free by itself."""
-    try:
-        import fcntl
-    except ImportError:  # no such locks on Windows: two processes may then do the same work twice
-        yield True
-        return
-    path = where.work / f"{name}.lock"
-    with _told_when_full(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = open(path, "w")  # noqa: SIM115 (closed below)
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
-
-
 # ----------------------------------------------------------------------------------------- records
 
 
+def lock(where: Store, name: str) -> contextlib.AbstractContextManager[bool]:
+    """Whether this process alone works on run `name`; a kill sets the lock free by itself."""
+    return files.lock(where.work / f"{name}.lock")
+
+
 def save_record(record: Mapping[str, object], where: Store) -> Path:
-    """Write a record under the name that its settings give it."""
+    """Write a record, sealed, under the name that its settings give it."""
     path = where.record_path(name_of(record["settings"]))
-    stored = {**record, "rows": series.pack(record["rows"])}
-    content = json.dumps(_json(stored), separators=(",", ":"), allow_nan=False) + "\n"
-    write_atomically(path, content.encode())
+    write_atomically(path, record_bytes(record))
     return path
+
+
+def record_bytes(record: Mapping[str, object]) -> bytes:
+    """A record as its file holds it: rows packed, and sealed by a checksum of all the rest."""
+    stored = _json({**record, "rows": series.pack(record["rows"])})
+    return (_text({**stored, SEAL: _seal(stored)}) + "\n").encode()
+
+
+def _text(stored: Mapping[str, object]) -> str:
+    return json.dumps(stored, separators=(",", ":"), allow_nan=False)
+
+
+def _seal(stored: Mapping[str, object]) -> str:
+    """SHA-256 of a record without its seal, whatever the order of its keys and its spacing."""
+    rest = {key: value for key, value in stored.items() if key != SEAL}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def load_record(name: str, where: Store) -> dict | None:
     """The record of that name, or None where there is none.
 
     Raises:
-        UserError: if the file is damaged or its settings are not those its name stands for.
+        UserError: if the file is damaged, was changed by hand, or its settings are not those its
+            name stands for.
     """
     path = where.record_path(name)
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
-    remedy = f"Delete {path} and run the experiment again."
+    return read_record(content, name, remedy=f"Delete {path} and run the experiment again.")
+
+
+def read_record(content: bytes, name: str, *, remedy: str) -> dict:
+    """The record that a file of that name with this content holds, without its seal.
+
+    A record from before there were seals is taken as it is (`unsealed` names them).
+
+    Raises:
+        UserError: as `load_record`, ending with `remedy`.
+    """
     try:
-        record = json.loads(content)
-        settings = {key: restore(value) for key, value in record["settings"].items()}
-        rows = series.unpack(record["rows"])
-        whole = set(record) >= PARTS and "quantity" in rows
-    except (ValueError, KeyError, TypeError, AttributeError):
+        stored = json.loads(content)
+        settings = {key: restore(value) for key, value in stored["settings"].items()}
+        rows = series.unpack(stored["rows"])
+        whole = set(stored) >= PARTS and "quantity" in rows
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         whole = False
-    require(whole, f"record {path.name} is damaged (no complete JSON record). {remedy}")
+    require(whole, f"record {name}.json is damaged (no complete JSON record). {remedy}")
     require(
         name_of(settings) == name,
-        f"record {path.name} was made by other settings, of record {name_of(settings)}. {remedy}",
+        f"record {name}.json was made by other settings, of record {name_of(settings)}. {remedy}",
     )
+    require(
+        stored.get(SEAL) in (None, _seal(stored)),
+        f"record {name}.json was changed after it was written (its checksum differs). {remedy}",
+    )
+    record = {key: value for key, value in stored.items() if key != SEAL}
     return {**record, "settings": settings, "rows": rows}
+
+
+def unsealed(where: Store) -> list[str]:
+    """Names of the readable records that carry no checksum: made before there was one."""
+    seal = f'"{SEAL}":'.encode()
+    paths = sorted(where.records.glob("*.json"))
+    return [path.stem for path in paths if seal not in path.read_bytes()]
 
 
 def _json(value: object) -> object:

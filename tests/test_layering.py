@@ -21,8 +21,9 @@ ALLOWED: dict[str, set[str]] = {
 }
 GROUND = set(ALLOWED)
 ALLOWED |= {
+    "files": {"errors"},
     "series": set(),
-    "results": {"errors", "series"},
+    "results": {"errors", "files", "series"},
     "runs": {"errors", "results"},
     "evaluation": GROUND,
     "audit": GROUND | {"evaluation"},

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import errno
+import hashlib
 import json
 import math
-import os
 import random
-import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from snlib import results
+from snlib import results, tables
 from snlib.errors import UserError
-from snlib.results import Store, load_record, lock, name_of, save_record, write_atomically
+from snlib.results import Store, load_record, name_of, save_record
 from snlib.runs import Run
 
 
@@ -122,142 +117,54 @@ def test_a_record_is_refused_under_another_name(store):
         load_record(Run().name, store)
 
 
-# ------------------------------------------------------------------------------------ safe writing
+# ----------------------------------------------------------------------------------------- seals
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    path = tmp_path / "a.json"
-    write_atomically(path, b"old")
-
-    def full(*_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    for function in ("fsync", "replace"):
-        with monkeypatch.context() as patch:
-            patch.setattr(os, function, full)
-            with pytest.raises(UserError, match=r"no space left for a\.json .*Free some space"):
-                write_atomically(path, b"new")
-        assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["a.json"]
-    with monkeypatch.context() as patch:
-        patch.setattr("tempfile.mkstemp", full)
-        with pytest.raises(UserError, match="no space left"):
-            write_atomically(path, b"new")
-    with monkeypatch.context() as patch:  # what is no full disk is not called one
-        patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
-        with pytest.raises(OSError, match="broken"):
-            write_atomically(path, b"new")
-    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["a.json"]
+def by_hand(path: Path, edit) -> None:
+    """Change a record as a person with an editor would: the seal stays as it was."""
+    stored = json.loads(path.read_text())
+    edit(stored)
+    path.write_text(json.dumps(stored))
 
 
-def test_an_interrupt_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "a.json"
-    write_atomically(path, b"old")
-    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["a.json"]
+EDITS = {
+    "a row's value": lambda stored: stored["rows"][0]["value"].__setitem__(0, 0.9),
+    "a row's name": lambda stored: stored["rows"][0].__setitem__("split", "train"),
+    "diverged": lambda stored: stored.__setitem__("diverged", True),
+    "device": lambda stored: stored["provenance"].__setitem__("device", "GPU"),
+    "something added": lambda stored: stored.__setitem__("note", "none"),
+    "another seal": lambda stored: stored.__setitem__(results.SEAL, "0" * 64),
+    "no text as seal": lambda stored: stored.__setitem__(results.SEAL, 7),
+}
 
 
-def lightly(script: str, *arguments: object) -> subprocess.Popen:
-    """Start a script that imports `snlib.results` without the torch of `snlib/__init__.py`."""
-    light = (
-        "import sys, types; package = types.ModuleType('snlib'); "
-        f"package.__path__ = [{str(Path(results.__file__).parent)!r}]; "
-        "sys.modules['snlib'] = package\n"
-    )
-    command = [sys.executable, "-c", light + script, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE)
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+def test_a_record_changed_by_hand_is_caught(store, edit):
+    path = save_record(record_of(Run(beta=1.3)), store)
+    by_hand(path, edit)
+    with pytest.raises(UserError, match=r"was changed after it was written \(its checksum differs"):
+        load_record(path.stem, store)
+    (line,) = tables.verify(store)
+    assert path.name in line
 
 
-WRITER = """
-import sys
-from pathlib import Path
-from snlib.results import write_atomically
-path = Path(sys.argv[1])
-write_atomically(path, b"0" * 200_000)
-print("ready", flush=True)
-for turn in range(10**9):
-    write_atomically(path, str(turn % 10).encode() * 200_000)
-"""
+def test_the_seal_is_of_the_content_not_of_its_spelling(store):
+    path = save_record(record_of(Run(beta=1.3)), store)
+    stored, loaded = json.loads(path.read_text()), load_record(path.stem, store)
+    seal = stored.pop(results.SEAL)
+    text = json.dumps(stored, sort_keys=True, separators=(",", ":"))  # written down here again
+    assert seal == hashlib.sha256(text.encode()).hexdigest() and results.SEAL not in loaded
+    path.write_text(json.dumps(dict(reversed(stored.items())) | {results.SEAL: seal}, indent=2))
+    assert load_record(path.stem, store)["provenance"] == loaded["provenance"]
 
 
-def test_kill_9_while_writing_leaves_one_whole_file(tmp_path):
-    path = tmp_path / "a.json"
-    delays = random.Random(0)
-    for _ in range(5):
-        process = lightly(WRITER, path)
-        assert process.stdout.readline() == b"ready\n"
-        time.sleep(delays.uniform(0, 0.05))
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        content = path.read_bytes()
-        assert len(content) == 200_000 and len(set(content)) == 1
-    results.sweep(path)
-    assert os.listdir(tmp_path) == ["a.json"]
-
-
-def test_sweep_takes_leftovers_of_one_file_alone(tmp_path):
-    for name in (".a.json.x1.tmp", ".b.json.x2.tmp", "a.json"):
-        (tmp_path / name).write_text("")
-    results.sweep(tmp_path / "a.json")
-    assert sorted(os.listdir(tmp_path)) == [".b.json.x2.tmp", "a.json"]
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of 64 KiB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = shutil.which("mount")
-    command = [mount, "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
-    if mount is None or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("mounting a small disk needs root on Linux")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
-def test_a_full_disk_keeps_what_was_finished(small_disk):
-    store = Store(small_disk)
-    first, second = Run(seed=0), Run(seed=1)
-    save_record(record_of(first), store)
-    large = record_of(second, padding="x" * 100_000)
-    with pytest.raises(UserError, match=f"no space left for {second.name}.json"):
-        save_record(large, store)
-    assert load_record(first.name, store)["settings"]["seed"] == 0
-    assert load_record(second.name, store) is None
-    assert os.listdir(store.records) == [f"{first.name}.json"]
-    save_record(record_of(second), store)  # the space of the failed attempt is free again
-    assert load_record(second.name, store) is not None
-
-
-# ------------------------------------------------------------------------------------------- locks
-
-
-HOLDER = """
-import sys, time
-from pathlib import Path
-from snlib.results import Store, lock
-with lock(Store(Path(sys.argv[1])), "a") as alone:
-    print(alone, flush=True)
-    time.sleep(60)
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no such locks on Windows")
-def test_kill_9_frees_a_lock(store):
-    process = lightly(HOLDER, store.root)
-    assert process.stdout.readline() == b"True\n"
-    with lock(store, "a") as alone:
-        assert not alone
-    with lock(store, "b") as alone:
-        assert alone
-    process.kill()
-    process.wait()
-    process.stdout.close()
-    for _ in range(2):  # leaving the block frees it too
-        with lock(store, "a") as alone:
-            assert alone
+def test_a_record_from_before_seals_still_loads_and_is_named(store):
+    old, new = (save_record(record_of(Run(seed=seed)), store) for seed in range(2))
+    by_hand(old, lambda stored: stored.pop(results.SEAL))
+    assert load_record(old.stem, store)["settings"]["seed"] == 0
+    assert tables.verify(store) == [] and results.unsealed(store) == [old.stem]
+    save_record(load_record(old.stem, store), store)  # saved again, it is sealed
+    assert results.unsealed(store) == [] and new.exists()
 
 
 # ------------------------------------------------------------------------------------------ stores

@@ -1,0 +1,102 @@
+"""Files that survive a kill, a full disk and a second process: whole or not there at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from snlib.errors import UserError
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` so that `path` holds either the old file or the whole new one.
+
+    Raises:
+        UserError: if the disk is full; what was finished before stays whole.
+    """
+    with written_atomically(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextlib.contextmanager
+def written_atomically(path: Path) -> Iterator[Path]:
+    """A temporary file to fill, which takes the place of `path` if nothing is raised meanwhile.
+
+    Raises:
+        UserError: if the disk is full.
+    """
+    with _told_when_full(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with open(temporary, "rb+") as stream:
+                os.fsync(stream.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+
+@contextlib.contextmanager
+def _told_when_full(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            f"no space left for {path.name} in {path.parent}; results finished before are "
+            "whole. Free some space and give the same command again."
+        ) from error
+
+
+def sweep(path: Path) -> None:
+    """Remove what processes killed while writing `path` left beside it; call under its lock."""
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        left.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def lock(path: Path) -> Iterator[bool]:
+    """Whether this process alone holds the lock file at `path`; a kill sets it free by itself."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks on Windows: two processes may then do the same work twice
+        yield True
+        return
+    with _told_when_full(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = open(path, "w")  # noqa: SIM115 (closed below)
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def locked(path: Path) -> bool:
+    """Whether some process holds the lock file at `path` now."""
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    try:
+        with open(path) as stream:
+            # Shared: two that ask at once don't take each other for the holder.
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
