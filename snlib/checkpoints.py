@@ -25,12 +25,26 @@ HISTORY = (
 
 
 @dataclass
+class Best:
+    """The epoch with the best validation accuracy so far (the first of equals), and its net."""
+
+    epoch: int
+    accuracy: float
+    net: dict[str, object]
+
+
+@dataclass
 class Fitted:
-    """What training left: the network, its history by epoch, and whether it diverged."""
+    """What training left: the network, its history by epoch, whether it diverged, its best epoch.
+
+    `best` is kept only if the run selects by validation; `net` is then that of the best epoch once
+    training is over.
+    """
 
     net: nn.Module
     history: dict[str, list[float]] = field(default_factory=lambda: {key: [] for key in HISTORY})
     diverged: bool = False
+    best: Best | None = None
 
     @property
     def epochs(self) -> int:
@@ -53,6 +67,7 @@ def save(
         "net": fitted.net.state_dict(),
         "optimizer": optimizer.state_dict(),
         "shuffle": shuffle.get_state(),
+        "best": None if fitted.best is None else vars(fitted.best),
     }
     torch.save(state, buffer)
     write_atomically(path, buffer.getvalue())
@@ -79,6 +94,8 @@ def resume(
             shuffle.set_state(state["shuffle"])
             fitted.history.update(json.loads(state["history"]))
             fitted.diverged = bool(state["diverged"])
+            if state["best"] is not None:
+                fitted.best = Best(**state["best"])
     except Exception as error:  # torch reports a damaged or hostile file in many ways
         raise UserError(
             f"checkpoint {path} cannot be read ({type(error).__name__}); delete it to start this "

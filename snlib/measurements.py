@@ -12,7 +12,7 @@ from snlib.bounds import layer_norms, margins
 from snlib.datasets import Data
 from snlib.evaluation import accuracy, curve, gradient_norms, norm_gain
 from snlib.runs import Run
-from snlib.training import Fitted, attack_of
+from snlib.training import Fitted, attack_of, box_of
 
 COLUMNS = ("suite", "split", "attack", "quantity", "x", "value")
 
@@ -104,13 +104,18 @@ def measure(
         "test": (data.x_test.to(device), data.y_test.to(device)),
     }
     rows = Rows()
+    boxes = {
+        split: clip and tuple(side.to(device) for side in clip)
+        for split in splits
+        for clip in [box_of(run, data, split)]
+    }
     _history(rows, fitted)
     # No attack can follow the gradient of a net that diverged: its clean accuracy stands for both.
-    _accuracy(rows, net, splits, Attack(kind="none") if fitted.diverged else attack)
+    _accuracy(rows, net, splits, Attack(kind="none") if fitted.diverged else attack, boxes)
     if fitted.diverged:
         return rows.columns
     if "distributions" in suites:
-        _distributions(rows, net, splits, attack)
+        _distributions(rows, net, splits, attack, boxes)
     if "spectrum" in suites:
         _spectrum(rows, net, data)
     if "robustness" in suites:
@@ -131,18 +136,22 @@ def _history(rows: Rows, fitted: Fitted) -> None:
         for epoch, value in entries:
             if not (quantity == "validation_accuracy" and math.isnan(value)):
                 rows.add("history", quantity, value, split=split, attack="training", x=epoch)
+    if fitted.best is not None:
+        rows.add("history", "best_epoch", fitted.best.epoch, split="validation", attack="training")
 
 
-def _accuracy(rows: Rows, net: nn.Module, splits: dict, attack: Attack) -> None:
+def _accuracy(rows: Rows, net: nn.Module, splits: dict, attack: Attack, boxes: dict) -> None:
     for split, (x, y) in splits.items():
         clean = accuracy(net, x, y)
-        attacked = clean if attack.kind == "none" else accuracy(net, x, y, attack)
+        attacked = clean
+        if attack.kind != "none":
+            attacked = accuracy(net, x, y, attack, clip=boxes[split])
         rows.add("accuracy", "accuracy", clean, split=split, attack="none")
         rows.add("accuracy", "accuracy", attacked, split=split, attack="training")
         rows.add("accuracy", "images", len(x), split=split)
 
 
-def _distributions(rows: Rows, net: nn.Module, splits: dict, attack: Attack) -> None:
+def _distributions(rows: Rows, net: nn.Module, splits: dict, attack: Attack, boxes: dict) -> None:
     for split in ("train", "test"):
         x, y = (part[:DISTRIBUTION_IMAGES] for part in splits[split])
         place = {"split": split, "attack": "none"}
@@ -151,8 +160,12 @@ def _distributions(rows: Rows, net: nn.Module, splits: dict, attack: Attack) -> 
         rows.add_quantiles("distributions", "gradient_norm", gradient_norms(net, x, y), **place)
         if attack.kind == "none":
             continue
-        batches = zip(x.split(500), y.split(500), strict=True)
-        attacked = margins(net, torch.cat([attack(net, *batch) for batch in batches]), y)
+        low, high = boxes[split] or (None, None)
+        attacked = []
+        for part in torch.arange(len(x)).split(500):
+            clip = None if low is None else (low[part], high[part])
+            attacked.append(attack(net, x[part], y[part], clip=clip))
+        attacked = margins(net, torch.cat(attacked), y)
         rows.add_quantiles("distributions", "margin", attacked, split=split, attack="training")
 
 

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import math
 import operator
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from snlib import errors
@@ -23,23 +24,45 @@ CHOICES: dict[str, tuple[object, ...]] = {
     "sigma_gradient": ("exact", "detached"),
     "precision": ("float32", "bfloat16"),
     "augment": (False, True),
+    "random_start": (False, True),
+    "clip": (False, True),
+    "select": ("last", "best"),
+    "schedule": ("constant", "piecewise"),
 }
-POSITIVE = ("width", "wrm_gamma_ratio", "learning_rate", "decay", "stop_accuracy")
+POSITIVE = ("width", "wrm_gamma_ratio", "learning_rate", "decay", "stop_accuracy", "temperature")
 NOT_NEGATIVE = ("eps", "eps_ratio", "trades_weight", "weight_decay")
-LATER: dict[str, object] = {}
+LATER: dict[str, object] = {
+    "random_start": False,
+    "restarts": 1,
+    "clip": False,
+    "select": "last",
+    "schedule": "constant",
+    "temperature": 1.0,
+}
 """Settings that came after records existed, and the value that those runs had: at it they are left
 out of a record's settings, so that older records keep their names."""
 
 COUNTS = {"train_size": 1, "steps": 1, "batch_size": 1, "epochs": 1, "seed": 0, "engine": 1}
+COUNTS |= {"restarts": 1}
 """Whole numbers, and the least that each may be."""
+
+UNUSED = {
+    "erm": "norm eps eps_ratio wrm_gamma_ratio trades_weight steps attack_labels random_start "
+    "restarts clip",
+    "fgm": "wrm_gamma_ratio trades_weight steps random_start restarts",
+    "pgm": "wrm_gamma_ratio trades_weight",
+    "wrm": "eps eps_ratio trades_weight random_start restarts",
+    "trades": "wrm_gamma_ratio attack_labels random_start restarts",
+}
+"""Settings without effect on a scheme. TRADES always starts at random and asks no label."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """Settings of one training. Defaults are the paper's protocol (FACTS: one CIFAR-10 AlexNet).
 
-    Settings that a scheme does not use are set to None, so that, say, two ERM runs that differ only
-    in an unused radius are one run.
+    Settings that a scheme does not use are set to None (later ones to their default), so that, say,
+    an ERM run has no radius. To give one an effectless value is refused; `Run.of` leaves it out.
 
     Args:
         data: name of the data set, as `datasets.load` knows it.
@@ -56,6 +79,10 @@ class Run:
         trades_weight: 1/lambda of TRADES, the weight of its KL term.
         steps: iterations of PGM, WRM and TRADES.
         attack_labels: "predicted", as the authors coded it, or "true".
+        random_start: whether PGM begins at a random point of its ball (authors: at the image).
+        restarts: random starts that PGM tries when it measures the trained net, each image keeping
+            its worst; in training and in each epoch's validation it takes one.
+        clip: whether attacked images stay in the range of pixels, whitened image by image.
         beta: cap on every layer's operator norm; inf leaves the weights free.
         norm_kind: "operator", the norm of the convolution; "reshaped", Miyato's.
         tracker: how sigma follows the weights, "krylov", or "power": one iteration, as the authors.
@@ -63,11 +90,16 @@ class Run:
         optimizer: "sgd" (momentum 0.9) or "adam".
         learning_rate: constant up to `decay`.
         decay: factor d in learning_rate * d ** (epoch / 390), the authors' schedule.
+        schedule: "constant", which is the authors' but for `decay`; "piecewise": a tenth of the
+            rate after half of the epochs, a hundredth after three quarters.
         weight_decay: coefficient of ||w||^2 / 2 in the loss.
         batch_size: images in a step; a last partial batch is dropped.
         epochs: passes over the training set, at most.
         stop_accuracy: stop when the mean running training accuracy of five epochs reaches it.
-        augment: random crops and flips of the training images.
+        select: the net that is kept: "last", as the authors did, or "best": that of the epoch
+            with the best validation accuracy under the training attack (early stopping).
+        augment: random shifts of the training images, and mirror images where they mean the same.
+        temperature: number by which the logits are divided, in training and after; 1 is off.
         precision: "float32", or "bfloat16" for autocast.
         seed: of the initial weights and of the order of the images.
     """
@@ -101,51 +133,57 @@ class Run:
     precision: str = "float32"
     seed: int = 0
     engine: int = ENGINE
+    random_start: bool = False
+    restarts: int = 1
+    clip: bool = False
+    select: str = "last"
+    schedule: str = "constant"
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         errors.one_of("scheme", self.scheme, SCHEMES)
         errors.one_of("optimizer", self.optimizer, ("sgd", "adam"))
         self._set("beta", errors.positive("beta", self.beta, infinite=True))
-        for name in self._unused():
-            self._set(name, 1.0 if name == "decay" else None)
+        unused = _unused(vars(self))
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name, reason in unused.items():
+            value = getattr(self, name)
+            errors.require(
+                value is None or value == defaults[name] or value == IDLE.get(name),
+                f"{name} is {value!r}, but {reason} does not use it; leave it out.",
+            )
+            self._set(name, IDLE.get(name))
         if self.scheme in ("fgm", "pgm", "trades"):
             errors.require(
                 self.eps is not None or self.eps_ratio is not None,
                 f"eps and eps_ratio are None for scheme {self.scheme!r}; give one of them.",
             )
-        idle = {*self._unused(), "train_size", "eps", "eps_ratio"}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
+        idle = {*unused, "train_size", "eps", "eps_ratio"}
+        for name in defaults:
+            value = getattr(self, name)
             if value is not None:
-                self._set(field.name, _checked(field.name, value))
-            elif field.name not in idle:
+                self._set(name, _checked(name, value))
+            elif name not in idle:
                 raise errors.UserError(
-                    f"{field.name} is None; scheme {self.scheme!r} with beta {self.beta} needs it."
+                    f"{name} is None; scheme {self.scheme!r} with beta {self.beta} needs it."
                 )
         errors.require(
             self.scheme != "wrm" or self.norm == 2.0,
             f"norm is {self.norm!r} for scheme 'wrm'; WRM is defined for norm 2 only.",
         )
+        errors.require(
+            self.restarts == 1 or self.random_start,
+            f"restarts is {self.restarts} without random_start, which repeats one attack; set "
+            "random_start=True or restarts=1.",
+        )
+        errors.require(
+            self.select == "last" or self.labels == "true",
+            f"select is {self.select!r} with labels {self.labels!r}; the validation labels are "
+            "true, so they cannot choose among epochs of learning by heart. Use select='last'.",
+        )
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
-
-    def _unused(self) -> list[str]:
-        """The settings that have no effect beside the others."""
-        unused = {
-            "erm": "norm eps eps_ratio wrm_gamma_ratio trades_weight steps attack_labels",
-            "fgm": "wrm_gamma_ratio trades_weight steps",
-            "pgm": "wrm_gamma_ratio trades_weight",
-            "wrm": "eps eps_ratio trades_weight",
-            "trades": "wrm_gamma_ratio attack_labels",
-        }[self.scheme].split()
-        if self.eps is not None:
-            unused.append("eps_ratio")
-        if math.isinf(self.beta):
-            unused += ["norm_kind", "tracker", "sigma_gradient"]
-        if self.optimizer == "adam":
-            unused.append("decay")
-        return unused
 
     def settings(self) -> dict[str, object]:
         """Every field and its value, for a record; those of `LATER` only where they differ."""
@@ -162,9 +200,39 @@ class Run:
         return name_of(self.settings())
 
     @classmethod
+    def of(cls, **settings: object) -> Run:
+        """The run with these settings, those without effect beside the others left out.
+
+        For settings that several schemes share: a scale's base, an experiment's grid.
+        """
+        defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+        unused = _unused(defaults | settings)
+        return cls(**{name: value for name, value in settings.items() if name not in unused})
+
+    @classmethod
     def from_settings(cls, settings: dict[str, object]) -> Run:
         """The run with these settings, as a record holds them."""
         return cls(**settings)
+
+
+IDLE = {"decay": 1.0, **LATER}
+"""What a setting without effect is set to, where that is not None."""
+
+
+def _unused(settings: Mapping[str, object]) -> dict[str, str]:
+    """The settings that have no effect beside the others, and what does not use them."""
+    scheme, beta, optimizer = (settings[name] for name in ("scheme", "beta", "optimizer"))
+    unused = dict.fromkeys(UNUSED.get(scheme, "").split(), f"scheme {scheme!r}")
+    if settings["eps"] is not None and scheme in ("fgm", "pgm", "trades"):
+        unused["eps_ratio"] = f"eps {settings['eps']!r}, which replaces it,"
+    if beta in (math.inf, "inf"):
+        free = ("norm_kind", "tracker", "sigma_gradient")
+        unused |= dict.fromkeys(free, "beta inf, which leaves the weights free,")
+    if optimizer == "adam":
+        unused["decay"] = "optimizer 'adam', whose rate is constant,"
+    if settings["schedule"] == "piecewise":
+        unused["decay"] = "schedule 'piecewise'"
+    return unused
 
 
 def _checked(name: str, value: object) -> object:
@@ -186,4 +254,6 @@ def _checked(name: str, value: object) -> object:
             value = float(value)
     if name in CHOICES:
         errors.one_of(name, value, CHOICES[name])
+        if CHOICES[name] == (False, True):
+            return bool(value)
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -11,12 +12,13 @@ import torch
 from torch import nn
 
 from snlib import checkpoints, models, spectral
-from snlib.attacks import Attack
-from snlib.checkpoints import HISTORY, Fitted
+from snlib.attacks import Attack, Clip
+from snlib.checkpoints import HISTORY, Best, Fitted
 from snlib.datasets import Data
-from snlib.errors import NotFinite, UserError
-from snlib.evaluation import accuracy
+from snlib.errors import NotFinite, UserError, require
 from snlib.runs import Run
+from snlib.steps import Step, epoch_of
+from snlib.team import Team
 
 STOP_WINDOW = 5
 """Epochs over which the authors' stopping rule averages the running training accuracy."""
@@ -30,7 +32,8 @@ def attack_of(run: Run, data: Data) -> Attack:
     """The attack that a run trains against, with its size computed from the data.
 
     l2 radius eps = eps_ratio * E||x||_2; WRM eps = 1 / (2 gamma) with gamma = wrm_gamma_ratio *
-    E||x||_2; the mean is over the preprocessed training images.
+    E||x||_2; the mean is over the preprocessed training images. The box of a run that clips is not
+    in it: each image has its own, see `box_of`.
     """
     if run.scheme == "erm":
         return Attack(kind="none")
@@ -40,8 +43,29 @@ def attack_of(run: Run, data: Data) -> Attack:
     eps = run.eps if run.eps is not None else run.eps_ratio * data.mean_norm
     if run.scheme == "trades":
         return Attack(kind="trades", eps=eps, norm=run.norm, steps=run.steps)
-    steps = {"steps": run.steps} if run.scheme == "pgm" else {}
-    return Attack(kind=run.scheme, eps=eps, norm=run.norm, labels=run.attack_labels, **steps)
+    options = {}
+    if run.scheme == "pgm":
+        options = dict(steps=run.steps, random_start=run.random_start, restarts=run.restarts)
+    return Attack(kind=run.scheme, eps=eps, norm=run.norm, labels=run.attack_labels, **options)
+
+
+def box_of(run: Run, data: Data, split: str) -> Clip:
+    """Where the attacked images of a split must stay: None, or (low, high), each (N, 1, 1, 1).
+
+    Raises:
+        UserError: if the run clips and the images lie outside, so that their range is not known.
+    """
+    if not run.clip:
+        return None
+    low, high = data.pixel_box(split)
+    x = getattr(data, f"x_{split}")
+    slack = 1e-4 * (high - low)
+    require(
+        bool(((x >= low - slack) & (x <= high + slack)).all()),
+        f"clip is True, but {split} images of {data.name!r} lie outside the range of their pixels; "
+        "give the data set its whitening (mean, scale), or use clip=False.",
+    )
+    return low, high
 
 
 def network_of(run: Run, data: Data) -> nn.Module:
@@ -49,6 +73,8 @@ def network_of(run: Run, data: Data) -> nn.Module:
     net = models.build(
         run.net, in_shape=data.in_shape, classes=data.classes, width=run.width, seed=run.seed
     )
+    if run.temperature != 1:
+        net = models.divided(net, run.temperature)
     if math.isinf(run.beta):
         return net
     method = {"method": "power", "steps": 1} if run.tracker == "power" else {}
@@ -79,13 +105,15 @@ def fit(
     checkpoint: Path | None = None,
     checkpoint_seconds: float = 30.0,
     on_epoch: Callable[[Fitted], bool | None] | None = None,
+    team: Team | None = None,
 ) -> Fitted:
     """Train as the run says.
 
     A step: attack the batch, one forward and backward on what the attack returns (no clean term,
     no gradient through the attack), one optimizer step, one refresh of the layers' norms. Training
     stops when the mean running accuracy of the last five epochs reaches `run.stop_accuracy`, after
-    `run.epochs`, or when loss, weights or logits are no longer finite (recorded as diverged).
+    `run.epochs`, or when loss, weights or logits are no longer finite (recorded as diverged). With
+    `run.select` "best" the net is then put back to its best epoch, unless it diverged.
 
     Args:
         run: the settings.
@@ -96,6 +124,8 @@ def fit(
         checkpoint_seconds: least time between two checkpoints.
         on_epoch: called with the state after each epoch; if it returns True, training is
             checkpointed and broken off.
+        team: the processes that train this net together, each called with the same arguments;
+            None trains alone.
 
     Raises:
         Stopped: if `on_epoch` asked for it.
@@ -107,32 +137,44 @@ def fit(
     optimizer = optimizer_of(run, net)
     shuffle = torch.Generator().manual_seed(1_000_003 * (run.seed + 1))
     fitted = Fitted(net)
+    if team is not None:
+        team.check(net, min(run.batch_size, len(data.x_train), len(data.x_validation)))
+        if checkpoint is not None:
+            team.fetch(checkpoint)
     if checkpoint is not None and checkpoint.exists():
         checkpoints.resume(checkpoint, run, fitted, optimizer, shuffle)
-    step = _Step(run, net, optimizer, attack_of(run, data), device, shuffle)
+    step = Step(run, net, optimizer, attack_of(run, data), device, shuffle, team)
     x = data.x_train.to(device, memory_format=torch.channels_last)
     y = data.y_train.to(device)
     validation = data.x_validation.to(device), data.y_validation.to(device)
+    boxes = [
+        clip and tuple(side.to(device) for side in clip)
+        for clip in (box_of(run, data, "train"), box_of(run, data, "validation"))
+    ]
     # Where the training set is small, watching it by validation must not cost more than training.
     stride = math.ceil(6 * len(data.x_validation) / len(data.x_train))
     saved = time.monotonic()
     try:
         while fitted.epochs < run.epochs and not fitted.diverged and not _fits(run, fitted):
             begun = time.monotonic()
-            entry = _epoch(run, step, x, y, fitted.epochs, shuffle)
+            entry = epoch_of(run, step, x, y, fitted.epochs, shuffle, boxes[0], data.mirror)
             fitted.diverged = not (math.isfinite(entry["loss"]) and _finite(net))
             entry["validation_accuracy"] = math.nan
             if entry["epoch"] % stride == 0 or entry["epoch"] == run.epochs:
                 try:
                     if not fitted.diverged:
-                        entry["validation_accuracy"] = accuracy(net, *validation, step.attack)
+                        entry["validation_accuracy"] = step.accuracy(*validation, boxes[1])
                 except NotFinite:
                     fitted.diverged = True
             entry["seconds"] = time.monotonic() - begun
             for key in HISTORY:
                 fitted.history[key].append(entry[key])
+            _keep_the_best(run, fitted)
             stop = on_epoch is not None and on_epoch(fitted)
-            if checkpoint is not None and (stop or time.monotonic() - saved > checkpoint_seconds):
+            if team is not None:
+                stop = team.decide(bool(stop))
+            due = stop or time.monotonic() - saved > checkpoint_seconds
+            if checkpoint is not None and due and (team is None or team.first):
                 checkpoints.save(checkpoint, run, fitted, optimizer, shuffle)
                 saved = time.monotonic()
             if stop:
@@ -142,8 +184,19 @@ def fit(
             f"out of memory on {device}: lower batch_size (now {run.batch_size}), width (now "
             f"{run.width}) or --workers, or take a larger device."
         ) from error
+    if fitted.best is not None and not fitted.diverged:
+        net.load_state_dict(fitted.best.net)
     net.eval()
     return fitted
+
+
+def _keep_the_best(run: Run, fitted: Fitted) -> None:
+    """Remember the net if its validation accuracy is above that of all earlier epochs."""
+    value = fitted.history["validation_accuracy"][-1]
+    if run.select == "last" or math.isnan(value):
+        return
+    if fitted.best is None or value > fitted.best.accuracy:
+        fitted.best = Best(fitted.epochs, value, copy.deepcopy(fitted.net.state_dict()))
 
 
 def _fits(run: Run, fitted: Fitted) -> bool:
@@ -153,93 +206,3 @@ def _fits(run: Run, fitted: Fitted) -> bool:
 
 def _finite(net: nn.Module) -> bool:
     return all(bool(weight.isfinite().all()) for weight in net.parameters())
-
-
-class _Step:
-    """One training step, with what does not change from step to step looked up once."""
-
-    def __init__(
-        self,
-        run: Run,
-        net: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        attack: Attack,
-        device: torch.device,
-        generator: torch.Generator,
-    ) -> None:
-        self.net, self.optimizer, self.attack, self.generator = net, optimizer, attack, generator
-        self.trades_weight = run.trades_weight
-        self.budgeted = bool(spectral.constrained_layers(net))
-        self.precision = torch.autocast(
-            device.type, torch.bfloat16, enabled=run.precision == "bfloat16"
-        )
-
-    def __call__(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns: how many images of the attacked batch are classified as `y`, and the loss."""
-        with self.precision:
-            x_adv = x
-            if self.attack.kind != "none":
-                with spectral.frozen(self.net):
-                    x_adv = self.attack(self.net, x, y, generator=self.generator, check=False)
-            logits = self.net(x_adv)
-            loss = self._loss(logits, x, y)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        if self.budgeted:
-            spectral.refresh(self.net)
-        return (logits.detach().argmax(1) == y).sum(), loss.detach()
-
-    def _loss(self, logits: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        if self.attack.kind != "trades":
-            return nn.functional.cross_entropy(logits, y)
-        # TRADES (Zhang et al. 2019, eq. 5): clean cross-entropy + weight * KL(clean || adversarial)
-        clean = self.net(x)
-        divergence = nn.functional.kl_div(
-            logits.log_softmax(1), clean.log_softmax(1), log_target=True, reduction="batchmean"
-        )
-        return nn.functional.cross_entropy(clean, y) + self.trades_weight * divergence
-
-
-def _epoch(
-    run: Run, step: _Step, x: torch.Tensor, y: torch.Tensor, epoch: int, shuffle: torch.Generator
-) -> dict[str, float]:
-    """One pass over the shuffled images; a last partial batch is dropped."""
-    for group in step.optimizer.param_groups:
-        group["lr"] = run.learning_rate * run.decay ** (epoch / 390)
-    step.net.train()
-    order = torch.randperm(len(x), generator=shuffle).to(x.device)
-    size = min(run.batch_size, len(x))
-    batches = len(x) // size
-    correct, right, loss_sum = 0, 0, 0.0
-    for index in range(batches):
-        chosen = order[index * size : (index + 1) * size]
-        images = _augmented(x[chosen], shuffle) if run.augment else x[chosen]
-        try:
-            right, loss = step(images, y[chosen])
-        except NotFinite:  # the step before made the net useless: no attack, no norm
-            right, loss_sum = 0, math.nan
-            break
-        correct, loss_sum = correct + right, loss_sum + loss
-    return {
-        "epoch": epoch + 1,
-        "running_accuracy": float(correct) / (batches * size),
-        "last_batch_accuracy": float(right) / size,
-        "loss": float(loss_sum) / batches,
-    }
-
-
-def _augmented(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Each image flipped with probability 1/2 and moved by up to an eighth of its size."""
-    count, _, height, width = x.shape
-    pad = max(height // 8, 1)
-    flip = torch.rand(count, generator=generator) < 0.5
-    move = torch.randint(2 * pad + 1, (2, count), generator=generator)
-    flipped = torch.where(flip.to(x.device)[:, None, None, None], x.flip(3), x)
-    padded = nn.functional.pad(flipped, (pad, pad, pad, pad))
-    rows = (move[0][:, None] + torch.arange(height)).to(x.device)
-    columns = (move[1][:, None] + torch.arange(width)).to(x.device)
-    image = torch.arange(count, device=x.device)[:, None, None]
-    return padded.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(
-        0, 3, 1, 2
-    )

@@ -52,7 +52,7 @@ def without_time(fitted) -> dict:
 
 @pytest.mark.parametrize("change", RESUMED, ids=lambda change: "-".join(map(str, change.values())))
 def test_a_resumed_training_is_the_same_to_the_last_bit(data, tmp_path, monkeypatch, change):
-    run = Run(**TINY | {"epochs": 4} | change)
+    run = Run.of(**TINY | {"epochs": 4} | change)
     optimizers, made = [], training.optimizer_of
     monkeypatch.setattr(
         training, "optimizer_of", lambda *a: optimizers.append(made(*a)) or optimizers[-1]
@@ -77,7 +77,7 @@ from snlib import datasets, training
 from snlib.runs import Run
 import json
 torch.set_num_threads(1)
-run = Run(**json.loads(sys.argv[1]))
+run = Run.of(**json.loads(sys.argv[1]))
 data = datasets.load("digits", train_size=110)
 fitted = training.fit(run, data, checkpoint=Path(sys.argv[2]))
 torch.save([fitted.net.state_dict(), fitted.history], sys.argv[3])
@@ -86,7 +86,7 @@ torch.save([fitted.net.state_dict(), fitted.history], sys.argv[3])
 
 def test_another_process_goes_on_to_the_last_bit(data, tmp_path):
     settings = TINY | dict(epochs=3, scheme="fgm", beta=1.3)
-    run, file, out = Run(**settings), tmp_path / "run.pt", tmp_path / "out.pt"
+    run, file, out = Run.of(**settings), tmp_path / "run.pt", tmp_path / "out.pt"
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -104,7 +104,7 @@ def test_another_process_goes_on_to_the_last_bit(data, tmp_path):
 
 
 def test_checkpoints_are_written_by_the_clock_and_replace_one_another(data, tmp_path):
-    run, file, seen = Run(**TINY), tmp_path / "run.pt", []
+    run, file, seen = Run.of(**TINY), tmp_path / "run.pt", []
     training.fit(
         run, data, checkpoint=file, checkpoint_seconds=0.0,
         on_epoch=lambda _: seen.append(file.exists()) or False,
@@ -127,7 +127,7 @@ class Hostile:
 
 @pytest.mark.parametrize("kind", ["truncated", "empty", "text", "pickle", "torch", "other net"])
 def test_a_bad_checkpoint_is_refused_by_name_and_never_executed(data, tmp_path, kind):
-    run, file, trap = Run(**TINY, beta=1.3), tmp_path / "run.pt", tmp_path / "executed"
+    run, file, trap = Run.of(**TINY, beta=1.3), tmp_path / "run.pt", tmp_path / "executed"
     with pytest.raises(training.Stopped):
         training.fit(run, data, checkpoint=file, on_epoch=lambda _: True)
     content = file.read_bytes()
@@ -150,10 +150,10 @@ def test_a_bad_checkpoint_is_refused_by_name_and_never_executed(data, tmp_path, 
 
 
 def test_the_checkpoint_of_another_run_is_refused(data, tmp_path):
-    file, owner = tmp_path / "run.pt", Run(**TINY, beta=1.3)
+    file, owner = tmp_path / "run.pt", Run.of(**TINY, beta=1.3)
     with pytest.raises(training.Stopped):
         training.fit(owner, data, checkpoint=file, on_epoch=lambda _: True)
-    other = Run(**TINY, beta=1.6)
+    other = Run.of(**TINY, beta=1.6)
     with pytest.raises(UserError, match=f"belongs to run {owner.name}, not {other.name}"):
         training.fit(other, data, checkpoint=file)
 
@@ -161,5 +161,5 @@ def test_the_checkpoint_of_another_run_is_refused(data, tmp_path):
 def test_a_full_disk_at_a_checkpoint_is_told_plainly(data, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
     with pytest.raises(UserError, match=r"no space left for run\.pt"):
-        training.fit(Run(**TINY), data, checkpoint=tmp_path / "run.pt", checkpoint_seconds=0)
+        training.fit(Run.of(**TINY), data, checkpoint=tmp_path / "run.pt", checkpoint_seconds=0)
     assert os.listdir(tmp_path) == []

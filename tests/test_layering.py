@@ -23,8 +23,10 @@ GROUND = set(ALLOWED)
 ALLOWED |= {
     "files": {"errors"},
     "series": set(),
+    "interrupts": set(),
     "results": {"errors", "files", "series"},
     "runs": {"errors", "results"},
+    "protocols": {"runs"},
     "evaluation": GROUND,
     "audit": GROUND | {"evaluation"},
     "checkpoints": {"errors", "results", "runs"},
@@ -34,9 +36,9 @@ ALLOWED |= {
     "training": GROUND | {"checkpoints", "evaluation", "runs", "steps", "team"},
     "measurements": GROUND | {"checkpoints", "evaluation", "runs", "training"},
     "worker": GROUND | {"training", "measurements", "results", "runs", "team"},
-    "experiments": {"errors", "runs"},
+    "experiments": {"errors", "protocols", "runs"},
     "tables": {"errors", "results", "runs", "experiments"},
-    "runner": {"errors", "results", "runs", "worker"},
+    "runner": {"errors", "interrupts", "results", "runs", "worker"},
     "statistics": {"errors"},
     "densities": {"errors"},
     # bounds only to normalize recorded margins: claims and figures read tables alone

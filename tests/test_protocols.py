@@ -66,7 +66,7 @@ def counted(data: Data, split: str, eps: float, labels: str, norm: float = 2) ->
 
 @pytest.mark.parametrize("scheme", ["erm", "fgm", "pgm", "wrm", "trades"])
 def test_every_net_is_attacked_at_the_same_radius_on_every_split(scheme, data, net) -> None:
-    run = Run(**{**BASE["quick"], "scheme": scheme})
+    run = Run.of(**{**BASE["quick"], "scheme": scheme})
     rows = rows_of(run, data, net, "standard")
     assert len(rows) == 9 and not rows.duplicated(["split", "attack"]).any()
     assert set(rows["quantity"]) == {"accuracy"} and (rows["x"] - 1.5).abs().max() < 1e-12
@@ -76,15 +76,15 @@ def test_every_net_is_attacked_at_the_same_radius_on_every_split(scheme, data, n
 
 
 def test_predicted_labels_flatter_in_this_example(data, net) -> None:
-    run = Run(**{**BASE["quick"], "scheme": "erm"})
+    run = Run.of(**{**BASE["quick"], "scheme": "erm"})
     value = rows_of(run, data, net, "standard").set_index(["split", "attack"])["value"]
     assert value["test", "pgm15_predicted"] > value["test", "pgm15_true"]
 
 
 def test_a_net_with_a_radius_of_its_own_is_attacked_there_and_in_its_norm(data, net) -> None:
     settings = {**BASE["quick"], "scheme": "pgm"}
-    assert evaluation_radius(Run(**{**settings, "eps_ratio": 0.02}), data) == 0.2
-    run = Run(**{**settings, "norm": math.inf, "eps": 0.4})
+    assert evaluation_radius(Run.of(**{**settings, "eps_ratio": 0.02}), data) == 0.2
+    run = Run.of(**{**settings, "norm": math.inf, "eps": 0.4})
     rows = rows_of(run, data, net, "standard")
     assert set(rows["x"]) == {0.4}
     test = rows[rows["split"] == "test"].set_index("attack")["value"]
@@ -93,7 +93,7 @@ def test_a_net_with_a_radius_of_its_own_is_attacked_there_and_in_its_norm(data, 
 
 def test_saturated_logits_hide_a_net_from_cross_entropy_only(data, net) -> None:
     big = nn.Sequential(*net, _Scale(1e4))
-    run = Run(**{**BASE["quick"], "scheme": "erm"})
+    run = Run.of(**{**BASE["quick"], "scheme": "erm"})
     value = rows_of(run, data, big, "standard").set_index(["split", "attack"])["value"]
     for split in ("train", "validation", "test"):
         sound = counted(data, split, 1.5, "true")
@@ -111,7 +111,7 @@ class _Scale(nn.Module):
 
 
 def test_the_curves_are_on_test_images_and_start_clean(data, net) -> None:
-    rows = rows_of(Run(**{**BASE["quick"], "scheme": "erm"}), data, net, "robustness")
+    rows = rows_of(Run.of(**{**BASE["quick"], "scheme": "erm"}), data, net, "robustness")
     assert set(rows["split"]) == {"test"} and not rows.duplicated(["attack", "x"]).any()
     sizes = rows.groupby("attack")["x"].agg(["min", "max", "count"])
     unit, strength = 1.5, 1 / (2 * 0.25 * 10)

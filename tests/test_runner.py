@@ -44,7 +44,7 @@ def one_thread():
     ],
 )
 def test_cost_by_hand(settings, expected):
-    run = Run(**{"epochs": 1, "train_size": 1000} | settings)
+    run = Run.of(**{"epochs": 1, "train_size": 1000} | settings)
     assert runner.cost(run) == pytest.approx(expected)
 
 
@@ -68,14 +68,14 @@ def test_devices():
 def test_cuda_asked_for_and_absent(store, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match=r"device is 'cuda', .* no CUDA GPU here; use --device cpu"):
-        runner.execute({Run(**SMALL): SUITES}, store, device="cuda")
+        runner.execute({Run.of(**SMALL): SUITES}, store, device="cuda")
     assert not store.records.exists()
 
 
 def test_no_workers(store):
     for workers in (0, -1):
         with pytest.raises(UserError, match=f"workers is {workers}; it must be an integer >= 1"):
-            runner.execute({Run(**SMALL, epochs=1): SUITES}, store, workers=workers)
+            runner.execute({Run.of(**SMALL, epochs=1): SUITES}, store, workers=workers)
 
 
 def test_data_absent_without_network(store, tmp_path, monkeypatch):
@@ -94,9 +94,9 @@ def test_data_absent_without_network(store, tmp_path, monkeypatch):
 
 
 def test_a_failing_run_ends_no_other(store):
-    good = Run(**SMALL, epochs=1)
-    too_large = Run(**SMALL | {"net": "elu_net"}, epochs=1)  # digits are too small for it
-    damaged = Run(**SMALL, epochs=1, seed=1)
+    good = Run.of(**SMALL, epochs=1)
+    too_large = Run.of(**SMALL | {"net": "elu_net"}, epochs=1)  # digits are too small for it
+    damaged = Run.of(**SMALL, epochs=1, seed=1)
     checkpoint = store.work / f"{damaged.name}.pt"
     checkpoint.parent.mkdir()
     checkpoint.write_bytes(b"no checkpoint")
@@ -145,7 +145,7 @@ def test_a_record_is_extended_by_a_suite(store):
 
 
 def test_divergence_is_a_record_too(store):
-    run = Run(**SMALL, epochs=3, learning_rate=1e30, scheme="fgm", beta=1.3)
+    run = Run.of(**SMALL, epochs=3, learning_rate=1e30, scheme="fgm", beta=1.3)
     suites = SUITES | {"spectrum", "distributions"}
     assert worker.work_alone(run, suites, store, "cpu", None, None) == "diverged"
     record = load_record(run.name, store)
@@ -154,7 +154,7 @@ def test_divergence_is_a_record_too(store):
 
 
 def test_a_deadline_leaves_a_checkpoint_and_the_same_record(store, tmp_path):
-    run = Run(**SMALL, epochs=60, beta=1.3)
+    run = Run.of(**SMALL, epochs=60, beta=1.3)
     assert worker.work_alone(run, SUITES, store, "cpu", None, time.time() - 1) == "unfinished"
     worker.load_data(run)
     assert worker.work_alone(run, SUITES, store, "cpu", None, time.time() + 0.1) == "unfinished"
@@ -173,7 +173,7 @@ def epochs_in(checkpoint: Path) -> list[int]:
 
 
 def test_waiting_for_another_process_ends_at_the_deadline(store):
-    run = Run(**SMALL, epochs=1)
+    run = Run.of(**SMALL, epochs=1)
     begun = time.monotonic()
     with results.lock(store, run.name) as alone:
         assert alone
@@ -183,14 +183,14 @@ def test_waiting_for_another_process_ends_at_the_deadline(store):
 
 
 def test_a_record_made_meanwhile_is_used(store, monkeypatch):
-    run = Run(**SMALL, epochs=1)
+    run = Run.of(**SMALL, epochs=1)
     assert worker.work_alone(run, SUITES, store, "cpu", None, None) == "done"
     monkeypatch.setattr(training, "fit", lambda *_, **__: pytest.fail("trained twice"))
     assert worker.work_alone(run, SUITES, store, "cpu", None, None) == "done"
 
 
 def test_leftovers_of_killed_writers_are_swept(store):
-    run, other = Run(**SMALL, epochs=1), Run(**SMALL, epochs=1, seed=1)
+    run, other = Run.of(**SMALL, epochs=1), Run.of(**SMALL, epochs=1, seed=1)
     store.work.mkdir(parents=True)
     mine = store.work / f".{run.name}.pt.abc.tmp"
     theirs = store.work / f".{other.name}.pt.abc.tmp"

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snlib import datasets, errors, training
+from snlib import datasets, errors, results, training
 from snlib.errors import UserError
 from snlib.runs import Run
 from snlib.worker import load_data
@@ -28,8 +28,13 @@ USED = {  # what the defaults of each scheme depend on, written down independent
 OTHER = dict(norm=math.inf, eps_ratio=0.3, wrm_gamma_ratio=0.7, steps=7, trades_weight=2.0)
 OTHER |= dict(attack_labels="true")
 
+STANDARD = dict(random_start=True, restarts=4)  # of PGM alone
+PROTOCOL = dict(  # of every scheme; `clip` of those that attack
+    select="best", schedule="piecewise", temperature=2.0, clip=True
+)
+
 runs = st.builds(
-    Run,
+    Run.of,
     scheme=st.sampled_from(sorted(USED)),
     beta=st.sampled_from([math.inf, 0.8, 1.3]) | st.floats(0.01, 100),
     eps_ratio=st.floats(0, 3),
@@ -56,11 +61,52 @@ def test_a_setting_counts_exactly_where_it_is_used(scheme, setting):
         with pytest.raises(UserError, match="norm 2 only"):
             Run(scheme=scheme, norm=math.inf)
         return
-    other = Run(scheme=scheme, **{setting: OTHER[setting]})
     used = setting in USED[scheme].split()
-    assert (other.name != plain.name) == used
-    assert (other != plain) == used
     assert (getattr(plain, setting) is not None) == used
+    changed = {setting: OTHER[setting]}
+    if used:
+        other = Run(scheme=scheme, **changed)
+        assert other.name != plain.name and other != plain == Run(scheme=scheme)
+        assert Run.of(scheme=scheme, **changed) == other
+        return
+    with pytest.raises(UserError, match=f"{setting} is .*scheme '{scheme}' does not use it"):
+        Run(scheme=scheme, **changed)
+    assert Run.of(scheme=scheme, **changed) == plain  # settings that several schemes share
+    assert Run(scheme=scheme, **{setting: None}) == plain  # as a record holds it
+
+
+@pytest.mark.parametrize("scheme", sorted(USED))
+def test_starts_and_boxes_count_for_the_attacks_that_have_them(scheme):
+    plain = Run(scheme=scheme)
+    if scheme == "pgm":
+        assert Run(scheme=scheme, random_start=True).name != plain.name
+        assert len({Run(scheme=scheme, random_start=True, restarts=n).name for n in (1, 2)}) == 2
+    else:
+        for name, value in STANDARD.items():
+            with pytest.raises(UserError, match=f"{name} is .*does not use it; leave it out"):
+                Run(scheme=scheme, **{name: value})
+        assert Run.of(scheme=scheme, **STANDARD) == plain
+    if scheme == "erm":
+        with pytest.raises(UserError, match="clip is True, but scheme 'erm' does not use it"):
+            Run(scheme=scheme, clip=True)
+    else:
+        assert Run(scheme=scheme, clip=True).name != plain.name
+
+
+@pytest.mark.parametrize(("setting", "value"), PROTOCOL.items())
+def test_later_settings_keep_the_names_of_older_records(setting, value):
+    changed = Run(scheme="fgm", **{setting: value})
+    assert setting not in Run(scheme="fgm").settings()
+    assert changed.settings()[setting] == value and changed.name != Run(scheme="fgm").name
+    assert Run.from_settings(changed.settings()) == changed
+
+
+def test_recorded_runs_have_their_names():
+    files = sorted((results.ROOT / "data" / "results" / "records").glob("*.json"))
+    assert files
+    for file in files:
+        settings = results.load_record(file.stem, results.store("recorded"))["settings"]
+        assert Run.from_settings(settings).name == file.stem
 
 
 def test_budget_settings_count_under_a_budget_alone():
@@ -69,15 +115,23 @@ def test_budget_settings_count_under_a_budget_alone():
         {"tracker": "power"},
         {"sigma_gradient": "detached"},
     ):
-        assert Run(**setting) == Run() and Run(**setting).name == Run().name
+        with pytest.raises(UserError, match="but beta inf, which leaves the weights free, does"):
+            Run(**setting)
+        assert Run.of(**setting) == Run() and Run.of(**setting).name == Run().name
+        assert Run.of(beta="inf", **setting) == Run()
         assert Run(beta=1.3, **setting).name != Run(beta=1.3).name
 
 
-def test_decay_counts_for_sgd_alone_and_a_radius_replaces_its_ratio():
-    assert Run(optimizer="adam", decay=0.5) == Run(optimizer="adam")
-    assert Run(optimizer="adam").decay == 1.0
+def test_decay_counts_for_the_authors_schedule_alone_and_a_radius_replaces_its_ratio():
+    for other in (dict(optimizer="adam"), dict(schedule="piecewise")):
+        with pytest.raises(UserError, match=r"decay is 0.5, but"):
+            Run(**other, decay=0.5)
+        assert Run.of(**other, decay=0.5) == Run(**other)
+        assert Run(**other).decay == 1.0
     assert Run(decay=0.5) != Run()
-    assert Run(scheme="fgm", eps=0.1, eps_ratio=0.2) == Run(scheme="fgm", eps=0.1)
+    with pytest.raises(UserError, match=r"eps_ratio is 0.2, but eps 0.1, which replaces it"):
+        Run(scheme="fgm", eps=0.1, eps_ratio=0.2)
+    assert Run.of(scheme="fgm", eps=0.1, eps_ratio=0.2) == Run(scheme="fgm", eps=0.1)
 
 
 def test_every_other_setting_changes_the_name():
@@ -89,7 +143,13 @@ def test_every_other_setting_changes_the_name():
     names = [Run().name, *(Run(**{key: value}).name for key, value in changed.items())]
     assert len(set(names)) == len(names) == 19
     untried = {field.name for field in dataclasses.fields(Run)} - set(changed) - set(OTHER)
-    assert untried == {"scheme", "eps", "norm_kind", "tracker", "sigma_gradient"}
+    assert untried - set(STANDARD) - set(PROTOCOL) == {
+        "scheme",
+        "eps",
+        "norm_kind",
+        "tracker",
+        "sigma_gradient",
+    }
 
 
 @pytest.mark.parametrize(
@@ -102,6 +162,7 @@ def test_every_other_setting_changes_the_name():
         (dict(seed=np.int64(3)), dict(seed=3)),
         (dict(beta=np.float64(1.3)), dict(beta=1.3)),
         (dict(stop_accuracy=2, weight_decay=0), dict(stop_accuracy=2.0, weight_decay=0.0)),
+        (dict(augment=1, temperature=3), dict(augment=True, temperature=3.0)),
     ],
 )
 def test_equal_runs_have_equal_names(one, other):
@@ -147,6 +208,22 @@ BAD = [
     (dict(train_size=0), "train_size", "0", ">= 1"),
     (dict(seed=-1), "seed", "-1", ">= 0"),
     (dict(net=None), "net", "None", "needs it"),
+    (dict(scheme="trades", wrm_gamma_ratio=0.1), "wrm_gamma_ratio", "0.1", "leave it out"),
+    (dict(scheme="trades", attack_labels="true"), "attack_labels", "true", "leave it out"),
+    (dict(scheme="wrm", norm=math.inf), "norm", "inf", "norm 2 only"),
+    (dict(scheme="wrm", norm=1), "norm", "1.0", "norm 2 only"),
+    (dict(scheme="wrm", eps=0.1), "eps", "0.1", "leave it out"),
+    (dict(scheme="wrm", trades_weight=1), "trades_weight", "1", "leave it out"),
+    (dict(scheme="fgm", steps=3), "steps", "3", "leave it out"),
+    (dict(norm=1.0), "norm", "1.0", "'erm' does not use it"),
+    (dict(scheme="pgm", restarts=2), "restarts", "2", "random_start=True"),
+    (dict(scheme="pgm", random_start=True, restarts=0), "restarts", "0", ">= 1"),
+    (dict(select="first"), "select", "first", "last, best"),
+    (dict(select="best", labels="random"), "select", "random", "select='last'"),
+    (dict(schedule="cosine"), "schedule", "cosine", "constant, piecewise"),
+    (dict(temperature=0), "temperature", "0", "> 0"),
+    (dict(temperature=None), "temperature", "None", "needs it"),
+    (dict(augment="yes"), "augment", "yes", "False, True"),
 ]
 
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from snlib import checkpoints, datasets, models, training
+from snlib import checkpoints, datasets, models, steps, training
+from snlib.augmentation import augmented
 from snlib.errors import UserError
 from snlib.runs import Run
 
@@ -85,7 +86,7 @@ def plain_training(run: Run, data, eps: float) -> tuple[list[torch.Tensor], list
 @pytest.mark.parametrize("net", ["softmax", "mlp1"])
 @pytest.mark.parametrize("scheme", ["erm", "fgm", "pgm", "wrm"])
 def test_fit_agrees_with_a_plain_loop(data, scheme, net, beta):
-    run = Run(**TINY | {"net": net}, scheme=scheme, beta=beta)
+    run = Run.of(**TINY | {"net": net}, scheme=scheme, beta=beta)
     mean_norm = np.linalg.norm(data.x_train.flatten(1).numpy().astype(float), axis=1).mean()
     eps = {"erm": 0.0, "wrm": 1 / (2 * 0.25 * mean_norm)}.get(scheme, 0.15 * mean_norm)
     weights, losses = plain_training(run, data, eps)
@@ -107,14 +108,14 @@ def distance(net: nn.Module, weights: list[torch.Tensor], beta: float) -> float:
 def test_the_oracle_tells_settings_apart(data):
     """Known wrong: another scheme, budget, label, seed or number of steps does not pass."""
     settings = TINY | dict(scheme="pgm", beta=0.7, epochs=4)
-    weights, _ = plain_training(Run(**settings), data, 0.15 * data.mean_norm)
-    assert distance(training.fit(Run(**settings), data).net, weights, 0.7) < 1e-5
+    weights, _ = plain_training(Run.of(**settings), data, 0.15 * data.mean_norm)
+    assert distance(training.fit(Run.of(**settings), data).net, weights, 0.7) < 1e-5
     for other in (
         dict(scheme="fgm"), dict(beta=0.71), dict(attack_labels="true"), dict(seed=1),
         dict(steps=8), dict(eps_ratio=0.16), dict(sigma_gradient="detached"),
         dict(norm_kind="operator", learning_rate=0.051),
     ):  # fmt: skip
-        found = training.fit(Run(**settings | other), data).net
+        found = training.fit(Run.of(**settings | other), data).net
         assert distance(found, weights, 0.7) > 3e-5, other
 
 
@@ -162,22 +163,22 @@ def test_each_epoch_is_one_pass_in_a_new_order(data, monkeypatch):
     numbered = copy.copy(data)
     object.__setattr__(numbered, "x_train", torch.arange(110.0).reshape(110, 1, 1, 1).expand(
         110, 1, 8, 8).contiguous())  # fmt: skip
-    forward = training._Step.__call__
+    forward = steps.Step.__call__
 
     def spy(self, x, y):
         seen.append(x[:, 0, 0, 0].int().tolist())
         assert y.tolist() == data.y_train[x[:, 0, 0, 0].long()].tolist()
         return forward(self, x / 110, y)
 
-    monkeypatch.setattr(training._Step, "__call__", spy)
-    training.fit(Run(**TINY | {"net": "softmax", "batch_size": 55}), numbered)
+    monkeypatch.setattr(steps.Step, "__call__", spy)
+    training.fit(Run.of(**TINY | {"net": "softmax", "batch_size": 55}), numbered)
     first, second = seen[0] + seen[1], seen[2] + seen[3]
     assert sorted(first) == sorted(second) == list(range(110))
     assert first != second and first != sorted(first)
 
 
 def test_training_stops_when_five_epochs_fit(data):
-    easy = Run(**TINY | {"learning_rate": 0.1, "epochs": 150, "batch_size": 10, "width": 0.2})
+    easy = Run.of(**TINY | {"learning_rate": 0.1, "epochs": 150, "batch_size": 10, "width": 0.2})
     fitted = training.fit(easy, data)
     running = fitted.history["running_accuracy"]
     means = [np.mean(running[max(0, end - 5) : end]) for end in range(1, len(running) + 1)]
@@ -192,8 +193,8 @@ def test_running_and_last_batch_accuracy_by_hand(data, monkeypatch):
     def step(self, x, y):
         return torch.tensor(next(right)), torch.tensor(1.5)
 
-    monkeypatch.setattr(training._Step, "__call__", step)
-    run = Run(**TINY | {"batch_size": 36, "epochs": 2, "net": "softmax"})
+    monkeypatch.setattr(steps.Step, "__call__", step)
+    run = Run.of(**TINY | {"batch_size": 36, "epochs": 2, "net": "softmax"})
     history = training.fit(run, data).history
     assert history["running_accuracy"] == [15 / 108, 22 / 108]
     assert history["last_batch_accuracy"] == [5 / 36, 2 / 36]
@@ -203,7 +204,7 @@ def test_running_and_last_batch_accuracy_by_hand(data, monkeypatch):
 @pytest.mark.parametrize("beta", [math.inf, 1.3])
 @pytest.mark.parametrize("scheme", ["erm", "fgm", "pgm", "wrm", "trades"])
 def test_divergence_is_recorded(data, scheme, beta):
-    fitted = training.fit(Run(**TINY | {"learning_rate": 1e30}, scheme=scheme, beta=beta), data)
+    fitted = training.fit(Run.of(**TINY | {"learning_rate": 1e30}, scheme=scheme, beta=beta), data)
     assert fitted.diverged and fitted.epochs == 1 and math.isnan(fitted.history["loss"][0])
     assert math.isnan(fitted.history["validation_accuracy"][0])
 
@@ -212,7 +213,7 @@ def test_a_mistake_is_no_divergence(data):
     wrong = copy.copy(data)
     object.__setattr__(wrong, "x_train", data.x_train[:, :, :4])
     with pytest.raises((UserError, RuntimeError)):
-        training.fit(Run(**TINY, scheme="fgm"), wrong)
+        training.fit(Run.of(**TINY, scheme="fgm"), wrong)
 
 
 def test_random_labels_are_learned_by_heart_alone(data):
@@ -221,7 +222,7 @@ def test_random_labels_are_learned_by_heart_alone(data):
     right = (random_labels.y_train == data.y_train).float().mean()
     assert 0 < right < 0.3  # a tenth stay right by chance
     options = TINY | {"epochs": 60, "batch_size": 10, "width": 0.4}
-    fitted = training.fit(Run(**options, labels="random"), random_labels)
+    fitted = training.fit(Run.of(**options, labels="random"), random_labels)
     assert fitted.history["running_accuracy"][-1] > 0.9
     with torch.no_grad():
         test = fitted.net(random_labels.x_test).argmax(1) == random_labels.y_test
@@ -230,14 +231,14 @@ def test_random_labels_are_learned_by_heart_alone(data):
 
 def test_no_global_state_is_touched(data):
     before = torch.random.get_rng_state(), np.random.get_state()[1].copy()
-    training.fit(Run(**TINY, scheme="trades", augment=True), data)
+    training.fit(Run.of(**TINY, scheme="trades", augment=True), data)
     assert torch.equal(torch.random.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])
 
 
 def test_augmented_images_are_shifted_or_mirrored_originals():
     x = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(0)) + 0.1
-    out = training._augmented(x, torch.Generator().manual_seed(1))
+    out = augmented(x, torch.Generator().manual_seed(1))
     assert out.shape == x.shape
     kinds = set()
     for image, result in zip(x, out, strict=True):
@@ -256,13 +257,13 @@ def test_out_of_memory_names_the_knobs(data, monkeypatch):
     def burst(*_):
         raise torch.OutOfMemoryError("tried to allocate")
 
-    monkeypatch.setattr(training._Step, "__call__", burst)
+    monkeypatch.setattr(steps.Step, "__call__", burst)
     with pytest.raises(UserError, match=r"out of memory on cpu: lower batch_size \(now 50\)"):
-        training.fit(Run(**TINY), data)
+        training.fit(Run.of(**TINY), data)
 
 
 def test_history_has_the_documented_columns(data):
-    fitted = training.fit(Run(**TINY), data)
+    fitted = training.fit(Run.of(**TINY), data)
     assert tuple(fitted.history) == checkpoints.HISTORY
     assert {len(column) for column in fitted.history.values()} == {2}
     assert not fitted.net.training

@@ -56,7 +56,7 @@ class Ball:
         self.length = length.to(x.dtype) if isinstance(length, Tensor) else length
         self.zeros: Tensor | None = None
         self.gradients = 0
-        low, high = _box(x, clip, check) if clip is not None else (None, None)
+        low, high = box(x, clip, check) if clip is not None else (None, None)
         if norm == balls.INF:
             inner, outer = balls.border(x, self.eps)
             low = inner if low is None else torch.maximum(inner, low)
@@ -128,7 +128,7 @@ def radius(name: str, value: float | Tensor, x: Tensor) -> float | Tensor:
     return balls.per_sample(value.detach().to(x.device, torch.float64), x)
 
 
-def _box(x: Tensor, clip: Clip, check: bool) -> tuple[Tensor, Tensor]:
+def box(x: Tensor, clip: Clip, check: bool) -> tuple[Tensor, Tensor]:
     """The clip as two tensors of x's shape, widened by rounding so that x lies inside."""
     require(
         isinstance(clip, tuple | list) and len(clip) == 2,

@@ -15,7 +15,7 @@ from snlib.attacks.objectives import (
     input_gradient,
     slope_of,
 )
-from snlib.attacks.path import Info, attacking, radius, whole
+from snlib.attacks.path import Clip, Info, attacking, box, radius, whole
 from snlib.attacks.state import Net
 from snlib.errors import one_of, positive, require
 
@@ -29,6 +29,7 @@ def wrm(
     wrm_gamma: float | None = None,
     steps: int = 15,
     labels: str = "true",
+    clip: Clip = None,
     precision: str | None = None,
     return_info: bool = False,
     check: bool = True,
@@ -37,14 +38,14 @@ def wrm(
 
     1 + `steps` gradients: x_0 = x + eps grad loss(x), then for t = 0 .. steps - 1
     x_{t+1} = x_t + (t + 2)^{-1/2} [ eps grad loss(x_t) - (x_t - x) ]. There is no ball: the
-    penalty alone limits the perturbation.
+    penalty alone limits the perturbation; with `clip` every x_t is cut to the box, too.
 
     Source: Sinha et al. 2018 (`attacks_tf.wrm`) and `adversarial.wrm` of the paper's code.
 
     Args:
         eps: step of the ascent in units of x^2 per nat, eps = 1 / (2 wrm_gamma); a number or (N,).
         wrm_gamma: the penalty, in nats per unit of x squared. Exactly one of the two.
-        net, x, y, labels, precision, return_info, check: as for `pgm`.
+        net, x, y, labels, clip, precision, return_info, check: as for `pgm`.
 
     Returns:
         x_adv as x, detached; or (x_adv, Info).
@@ -77,6 +78,7 @@ def wrm(
         inspect = (lambda logits: check_logits(logits, x, y)) if check else None
         gradient = input_gradient(run, slope_of("cross_entropy", y), inspect)
         zeros = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        low, high = box(x, clip, check) if clip is not None else (None, None)
         delta = torch.zeros_like(x)
         for t in range(-1, steps):
             slope = gradient(x + delta)
@@ -84,5 +86,9 @@ def wrm(
                 zeros += (slope == 0).flatten(1).all(1)
             slope.mul_(strength).sub_(delta)
             delta.add_(slope, alpha=1.0 if t < 0 else 1.0 / math.sqrt(t + 2.0))
+            if low is not None:
+                delta = (x + delta).clamp_(low, high).sub_(x)
         x_adv = x + delta
+        if low is not None:  # the sum above may round to the next number
+            x_adv = x_adv.clamp_(low, high)
     return (x_adv, Info(zeros, len(x) * (steps + 1))) if return_info else x_adv

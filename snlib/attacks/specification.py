@@ -107,7 +107,8 @@ class Attack:
             zeros = torch.zeros(len(x), dtype=torch.int64, device=x.device)
             return (x.detach(), Info(zeros, 0)) if return_info else x.detach()
         if self.kind == "wrm":
-            return wrm(net, x, y, eps=eps, steps=self.steps, labels=self.labels, **shared)
+            shared |= {"labels": self.labels, "clip": clip}
+            return wrm(net, x, y, eps=eps, steps=self.steps, **shared)
         shared |= {"norm": self.norm, "clip": clip, "l1": self.l1}
         if self.kind == "trades":
             return trades_attack(

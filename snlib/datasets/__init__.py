@@ -27,6 +27,7 @@ __all__ = ["Data", "default_root", "load", "names"]
 
 LABEL_SEED = 100  # of the random labels, as in the authors' code
 SPLIT_SEED = 50_000  # of validation="train"
+HANDED = ("digits", "mnist", "svhn")  # a digit's mirror image is no digit, or another one
 
 
 def default_root() -> Path:
@@ -109,6 +110,7 @@ def load(
         mean_norm=mean_norm(ready["train"].x),
         mean={split: part.mean for split, part in ready.items()} if whitened else None,
         scale={split: part.scale for split, part in ready.items()} if whitened else None,
+        mirror=name not in HANDED,
     )
 
 

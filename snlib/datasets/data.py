@@ -26,6 +26,7 @@ class Data:
         mean_norm: mean l2 norm of the images of `x_train`, in their own units; the paper's C2.
         mean, scale: for each split the mean and standard deviation (N,) that whitening subtracted
             from and divided into each image's pixels in [0, 1]; None where pixels are left raw.
+        mirror: whether a mirror image shows the same class, so that augmentation may flip.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Data:
     mean_norm: float
     mean: dict[str, Tensor] | None = None
     scale: dict[str, Tensor] | None = None
+    mirror: bool = True
 
     @property
     def in_shape(self) -> tuple[int, int, int]:

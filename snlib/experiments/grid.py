@@ -97,11 +97,14 @@ def settings_of(scale: str) -> tuple[dict[str, object], tuple[int, ...]]:
 
 
 def grid(base: dict[str, object], seeds: tuple[int, ...], **axes: object) -> list[Run]:
-    """Runs over the product of those `axes` that are tuples, one seed after the other."""
+    """Runs over the product of those `axes` that are tuples, one seed after the other.
+
+    Settings that a run does not use are left out of it, so one grid may hold several schemes.
+    """
     fixed = {key: value for key, value in axes.items() if not isinstance(value, tuple)}
     varied = {key: value for key, value in axes.items() if isinstance(value, tuple)}
     return [
-        Run(**{**base, **fixed, **dict(zip(varied, values, strict=True)), "seed": seed})
+        Run.of(**{**base, **fixed, **dict(zip(varied, values, strict=True)), "seed": seed})
         for seed in seeds
         for values in itertools.product(*varied.values())
     ]

@@ -8,6 +8,8 @@ of them without an edit of the net. A budget is no part of a net: see `snlib.spe
 
 from __future__ import annotations
 
+import math
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -25,43 +27,68 @@ from snlib.models import (
     vgg,
     wide_resnet,
 )
-from snlib.models.layers import SameConv2d, glorot_, he_
+from snlib.models.layers import SameConv2d, Temperature, glorot_, he_
 
-__all__ = ["NAMES", "SameConv2d", "build"]
+__all__ = ["NAMES", "SameConv2d", "build", "divided"]
 
 
 @dataclass(frozen=True)
 class _Family:
-    """How a net is made: constructor, its options, the smallest image side, the initial weights."""
+    """How a net is made: constructor, the image sides it takes, options, the initial weights."""
 
     construct: Callable[..., nn.Module]
-    smallest: int
+    sides: tuple[int, float]
     options: dict[str, object] = field(default_factory=dict)
     initialize: Callable[[nn.Module, torch.Generator], None] = glorot_
 
+    def takes(self, in_shape: tuple[int, int, int]) -> bool:
+        """Whether the net is made for images of this height and width."""
+        return self.sides[0] <= min(in_shape[1:]) and max(in_shape[1:]) <= self.sides[1]
+
+    def sizes(self) -> str:
+        """The sizes of images that the net takes, in words."""
+        low, high = self.sides
+        end = "pixels or more" if math.isinf(high) else f"to {high}x{high} pixels"
+        return f"{low}x{low} {end}"
+
+
+_ELU = {"activation": nn.ELU}
+_RELU = {"activation": nn.ReLU}
 
 _FAMILIES = {
-    "alexnet": _Family(alexnet.alexnet, alexnet.SMALLEST),
-    "elu_alexnet": _Family(alexnet.alexnet, alexnet.SMALLEST, {"activation": nn.ELU}),
-    "alexnet_bn": _Family(alexnet.alexnet, alexnet.SMALLEST, {"batch_norm": True}),
-    "alexnet_dropout": _Family(alexnet.alexnet, alexnet.SMALLEST, {"drop": 0.2}),
-    "alexnet_nolrn": _Family(alexnet.alexnet, alexnet.SMALLEST, {"lrn": False}),
-    "elu_net": _Family(elu_net.elu_net, elu_net.SMALLEST),
-    "mlp1": _Family(mlp.mlp, mlp.SMALLEST, {"hidden": 1}),
-    "mlp2": _Family(mlp.mlp, mlp.SMALLEST, {"hidden": 2}),
-    "mlp1_relu": _Family(mlp.mlp, mlp.SMALLEST, {"hidden": 1, "activation": nn.ReLU}),
-    "mlp2_relu": _Family(mlp.mlp, mlp.SMALLEST, {"hidden": 2, "activation": nn.ReLU}),
-    "softmax": _Family(mlp.mlp, mlp.SMALLEST, {"hidden": 0}),
-    "inception": _Family(inception.inception, inception.SMALLEST),
-    "resnet": _Family(resnet.resnet, resnet.SMALLEST, {}, resnet.initialize),
-    "resnet_narrow": _Family(  # what the authors meant: 64 channels in the last stage, not 128
-        resnet.resnet, resnet.SMALLEST, {"widths": (16, 32, 64)}, resnet.initialize
+    "alexnet": _Family(alexnet.alexnet, alexnet.SIDES),
+    "elu_alexnet": _Family(alexnet.alexnet, alexnet.SIDES, _ELU),
+    # The paper's rivals: batch norm; dropout as the authors had it, never off, and as it is usual,
+    # off in evaluation and in attacks; no response norm. Each with ReLU and with ELU.
+    "alexnet_bn": _Family(alexnet.alexnet, alexnet.SIDES, {"batch_norm": True}),
+    "alexnet_dropout": _Family(alexnet.alexnet, alexnet.SIDES, {"drop": 0.2}),
+    "alexnet_dropout_train": _Family(
+        alexnet.alexnet, alexnet.SIDES, {"drop": 0.2, "always": False}
     ),
-    "vgg": _Family(vgg.vgg, vgg.SMALLEST),
+    "alexnet_nolrn": _Family(alexnet.alexnet, alexnet.SIDES, {"lrn": False}),
+    "elu_alexnet_bn": _Family(alexnet.alexnet, alexnet.SIDES, {"batch_norm": True, **_ELU}),
+    "elu_alexnet_dropout": _Family(alexnet.alexnet, alexnet.SIDES, {"drop": 0.2, **_ELU}),
+    "elu_alexnet_dropout_train": _Family(
+        alexnet.alexnet, alexnet.SIDES, {"drop": 0.2, "always": False, **_ELU}
+    ),
+    "elu_alexnet_nolrn": _Family(alexnet.alexnet, alexnet.SIDES, {"lrn": False, **_ELU}),
+    "elu_net": _Family(elu_net.elu_net, elu_net.SIDES),
+    "mlp1": _Family(mlp.mlp, mlp.SIDES, {"hidden": 1}),
+    "mlp2": _Family(mlp.mlp, mlp.SIDES, {"hidden": 2}),
+    "mlp1_relu": _Family(mlp.mlp, mlp.SIDES, {"hidden": 1, **_RELU}),
+    "mlp2_relu": _Family(mlp.mlp, mlp.SIDES, {"hidden": 2, **_RELU}),
+    "softmax": _Family(mlp.mlp, mlp.SIDES, {"hidden": 0}),
+    "inception": _Family(inception.inception, inception.SIDES),
+    "resnet": _Family(resnet.resnet, resnet.SIDES, {}, resnet.initialize),
+    # what the authors meant: 64 channels in the last stage, not 128
+    "resnet_narrow": _Family(
+        resnet.resnet, resnet.SIDES, {"widths": (16, 32, 64)}, resnet.initialize
+    ),
+    "vgg": _Family(vgg.vgg, vgg.SIDES),
     # Beyond the paper:
-    "densenet": _Family(densenet.densenet, densenet.SMALLEST, {}, he_),
-    "densenet_40": _Family(densenet.densenet, densenet.SMALLEST, {"depth": 40}, he_),
-    "wide_resnet": _Family(wide_resnet.wide_resnet, wide_resnet.SMALLEST, {}, he_),
+    "densenet": _Family(densenet.densenet, densenet.SIDES, {}, he_),
+    "densenet_40": _Family(densenet.densenet, densenet.SIDES, {"depth": 40}, he_),
+    "wide_resnet": _Family(wide_resnet.wide_resnet, wide_resnet.SIDES, {}, he_),
 }
 
 NAMES = tuple(_FAMILIES)
@@ -87,7 +114,8 @@ def build(
         A module from images (N, C, H, W) to logits (N, K), in float32 on the CPU, in training mode.
 
     Raises:
-        UserError: unknown name, an image too small for the net, or an argument out of range.
+        UserError: unknown name, an image too small or too large for the net (naming the sizes that
+            do, and the nets for this one), or an argument out of range.
     """
     errors.one_of("name", name, NAMES)
     family = _FAMILIES[name]
@@ -100,11 +128,10 @@ def build(
     errors.require(
         isinstance(seed, int) and seed >= 0, f"seed is {seed!r}; it must be an integer >= 0."
     )
-    side = min(in_shape[1:])
     errors.require(
-        side >= family.smallest,
-        f"in_shape is {in_shape}; {name} takes images of {family.smallest}x{family.smallest} "
-        f"pixels or more. Nets for this size: {', '.join(_fitting(side))}.",
+        family.takes(in_shape),
+        f"in_shape is {in_shape}; {name} takes images of {family.sizes()}. Nets for this size: "
+        f"{', '.join(other for other in NAMES if _FAMILIES[other].takes(in_shape))}.",
     )
     # On the meta device the constructors allocate nothing and draw no random numbers.
     with torch.device("meta"):
@@ -115,9 +142,12 @@ def build(
     return net
 
 
-def _fitting(side: int) -> list[str]:
-    """Names of the nets that take images of this side."""
-    return [name for name, family in _FAMILIES.items() if family.smallest <= side]
+def divided(net: nn.Module, temperature: float) -> nn.Module:
+    """The net with its logits divided by a fixed number; its layers keep their names."""
+    if isinstance(net, nn.Sequential):
+        net.add_module("temperature", Temperature(temperature))
+        return net
+    return nn.Sequential(OrderedDict(net=net, temperature=Temperature(temperature)))
 
 
 def _checked_shape(in_shape: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -9,9 +9,16 @@ from collections import OrderedDict
 
 from torch import nn
 
-from snlib.models.layers import AlwaysOnDropout, ResponseNorm, valid_size, widen
+from snlib.models.layers import (
+    AlwaysOnDropout,
+    ResponseNorm,
+    TrainingDropout,
+    valid_size,
+    widen,
+)
 
-SMALLEST = 7  # two 3x3/2 poolings without padding: 7 -> 3 -> 1
+# Two 3x3/2 poolings without padding: 7 -> 3 -> 1. Beyond 32 pixels fc1 outgrows the paper's net.
+SIDES = (7, 32)
 
 
 def alexnet(
@@ -24,6 +31,7 @@ def alexnet(
     lrn: bool = True,
     batch_norm: bool = False,
     drop: float = 0.0,
+    always: bool = True,
 ) -> nn.Sequential:
     """Two 5x5 convolutions with overlapping max-pooling and response norm, three linear layers.
 
@@ -35,7 +43,8 @@ def alexnet(
         activation: ReLU, or ELU in ELU-AlexNet.
         lrn: local response normalization (radius 4, alpha 0.001/9, beta 0.75) after each pooling.
         batch_norm: before the activation of each convolution (momentum .99, eps 1e-3).
-        drop: probability of dropping an entry after each response norm, in evaluation too.
+        drop: probability of dropping an entry after each response norm.
+        always: whether to drop in evaluation and in attacks too, as the authors did.
     """
     channels, size = in_shape[0], in_shape[1:]
     parts: OrderedDict[str, nn.Module] = OrderedDict()
@@ -48,7 +57,8 @@ def alexnet(
         if lrn:  # PyTorch divides alpha by the window's size, TensorFlow does not
             parts[f"lrn{index}"] = ResponseNorm(9, alpha=1e-3, beta=0.75, k=1.0)
         if drop:
-            parts[f"drop{index}"] = AlwaysOnDropout(drop, seed * 2 + index)
+            kind = AlwaysOnDropout if always else TrainingDropout
+            parts[f"drop{index}"] = kind(drop, seed * 2 + index)
         channels, size = out, valid_size(size, 3, 2)
     units = (channels * size[0] * size[1], widen(384, width), widen(192, width), classes)
     parts["flatten"] = nn.Flatten()

@@ -7,12 +7,14 @@ with 10 classes; depth 40: 176,122.
 
 from __future__ import annotations
 
+import math
+
 from torch import nn
 from torchvision.models import DenseNet
 
 from snlib.models.layers import stem_stride, widen
 
-SMALLEST = 4  # two halvings: 4 -> 2 -> 1
+SIDES = (4, math.inf)  # two halvings: 4 -> 2 -> 1
 
 
 def densenet(

@@ -11,7 +11,7 @@ from torch import nn
 
 from snlib.models.layers import same_conv, same_size, valid_size, widen
 
-SMALLEST = 27  # 8x8/2 SAME, 6x6/2 and 5x5 without padding: 27 -> 14 -> 5 -> 1
+SIDES = (27, 32)  # 8x8/2 SAME, 6x6/2 and 5x5 without padding: 27 -> 14 -> 5 -> 1; made for 28
 
 
 def elu_net(in_shape: tuple[int, int, int], classes: int, width: float, seed: int) -> nn.Sequential:

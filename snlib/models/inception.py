@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from snlib.models.layers import SameMaxPool2d, same_conv, same_size, widen
 
-SMALLEST = 1  # every layer pads
+SIDES = (1, 32)  # every layer pads; the linear layer has an input for each pixel of the last map
 
 
 class _Incept(nn.Module):

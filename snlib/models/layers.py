@@ -146,6 +146,33 @@ class AlwaysOnDropout(nn.Module):
         return f"drop={self.drop}, seed={self.seed}"
 
 
+class TrainingDropout(AlwaysOnDropout):
+    """The usual dropout: it acts in training mode alone, not in attacks or in evaluation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As `AlwaysOnDropout` in training mode, else x itself."""
+        return super().forward(x) if self.training else x
+
+
+class Temperature(nn.Module):
+    """Divides the logits by a fixed number.
+
+    Layer norms and capacities know nothing of it: against P, a margin of such a net counts
+    `temperature` times as much.
+    """
+
+    def __init__(self, temperature: float) -> None:
+        super().__init__()
+        self.temperature, self.lipschitz = temperature, 1 / temperature
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Map (N, K) to (N, K)."""
+        return logits / self.temperature
+
+    def extra_repr(self) -> str:
+        return f"{self.temperature:g}"
+
+
 def glorot_(net: nn.Module, generator: torch.Generator) -> None:
     """Fill every conv and linear weight with U(-a, a), a = sqrt(6 / (fan_in + fan_out)); biases 0.
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from snlib.models.layers import widen
 
-SMALLEST = 1
+SIDES = (1, math.inf)
 
 
 def mlp(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from snlib.models.layers import glorot_, widen
 
-SMALLEST = 1  # every convolution pads
+SIDES = (1, 32)  # every convolution pads; made for 28, with no stem that would halve larger images
 
 
 class _Block(nn.Module):

@@ -11,7 +11,7 @@ from torch import nn
 
 from snlib.models.layers import widen
 
-SMALLEST = 1  # poolings keep a last odd pixel
+SIDES = (1, 32)  # poolings keep a last odd pixel; made for 28
 
 
 def vgg(in_shape: tuple[int, int, int], classes: int, width: float, seed: int) -> nn.Sequential:

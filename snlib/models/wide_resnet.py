@@ -7,13 +7,14 @@ ImageNet only, so the blocks are here.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 
 from torch import Tensor, nn
 
 from snlib.models.layers import stem_stride, widen
 
-SMALLEST = 1  # every convolution pads
+SIDES = (1, math.inf)  # every convolution pads
 
 
 class _Block(nn.Module):
