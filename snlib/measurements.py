@@ -7,10 +7,12 @@ import math
 import torch
 from torch import nn
 
+from snlib import robustness
 from snlib.attacks import Attack
 from snlib.bounds import layer_norms, margins
 from snlib.datasets import Data
-from snlib.evaluation import accuracy, curve, gradient_norms, norm_gain
+from snlib.evaluation import accuracy, gradient_norms, norm_gain
+from snlib.robustness import evaluation_radius
 from snlib.runs import Run
 from snlib.training import Fitted, attack_of, box_of
 
@@ -22,20 +24,15 @@ LEVELS = tuple(round(level / 100, 2) for level in range(101))
 DISTRIBUTION_IMAGES = 10_000
 """Images of a split, at most, over which distributions are taken (the first ones)."""
 
-ROBUSTNESS_IMAGES = 2_000
-"""Test images, at most, of the curves over eps (the first ones)."""
 
-SUITES = ("history", "accuracy", "distributions", "spectrum", "robustness", "standard")
+ON_TEST_IMAGES = {
+    "robustness": robustness.curves,
+    "checks": robustness.checks,
+    "autoattack": robustness.under_autoattack,
+}
+"""Suites taken on the first test images, and what measures each."""
 
-EPS_RATIO = {"digits": 0.15}
-"""Radius at which every net on a data set is attacked, as a share of E||x||_2; else `PAPER_EPS`.
-
-ERM and WRM nets have no radius of their own, and are compared at that of the FGM and PGM nets."""
-
-WRM_GAMMA_RATIO = {"digits": 0.25, "mnist": 0.04}
-"""WRM's gamma of the training on a data set, as a share of E||x||_2; else `PAPER_WRM_GAMMA`."""
-
-PAPER_EPS, PAPER_WRM_GAMMA = 0.05, 0.002
+SUITES = ("history", "accuracy", "distributions", "spectrum", "standard", *ON_TEST_IMAGES)
 
 PROTOCOLS = {
     "pgm15_predicted": {"labels": "predicted", "loss": "cross_entropy"},
@@ -88,9 +85,8 @@ def measure(
     Suites: `history` (accuracy by epoch, batchwise on the training set under the training attack,
     and on the validation images), `accuracy` (clean and under the training attack, three splits),
     `distributions` (margins, norm gain, input-gradient norms, as quantiles), `spectrum` (the
-    operator norm of every layer), `robustness` (test accuracy against x = eps under the paper's
-    four attacks, by the authors' protocol, and under PGM by the standard one), `standard` (every
-    net under PGM-15 at x = `evaluation_radius`, in its own norm, else l2: `PROTOCOLS`).
+    operator norm of every layer), `standard` (every net under PGM-15 at x = `evaluation_radius`, in
+    its own norm, else l2: `PROTOCOLS`), and those of `ON_TEST_IMAGES`.
     A network that diverged has a history and an accuracy, and nothing else.
 
     Returns:
@@ -118,10 +114,12 @@ def measure(
         _distributions(rows, net, splits, attack, boxes)
     if "spectrum" in suites:
         _spectrum(rows, net, data)
-    if "robustness" in suites:
-        _robustness(rows, net, splits["test"], run, data)
     if "standard" in suites:
         _standard(rows, net, splits, run, data)
+    for suite, function in ON_TEST_IMAGES.items():
+        if suite in suites:
+            for attack, quantity, x, value in function(net, *splits["test"], run, data):
+                rows.add(suite, quantity, value, split="test", attack=attack, x=x)
     return rows.columns
 
 
@@ -174,37 +172,6 @@ def _spectrum(rows: Rows, net: nn.Module, data: Data) -> None:
     for index, layer in enumerate(table.to_dict("records")):
         for quantity in NORMS:
             rows.add("spectrum", quantity, layer[quantity], split=layer["layer"], x=index)
-
-
-def _robustness(rows: Rows, net: nn.Module, test: tuple, run: Run, data: Data) -> None:
-    """The paper's curves (predicted labels), and PGM with true labels and log-odds beside them."""
-    x, y = (part[:ROBUSTNESS_IMAGES] for part in test)
-    unit = EPS_RATIO.get(run.data, PAPER_EPS) * data.mean_norm
-    gamma = WRM_GAMMA_RATIO.get(run.data, PAPER_WRM_GAMMA) * data.mean_norm
-    l2 = [unit * step / 3 for step in range(7)]  # the paper's axis, too, ends at twice the radius
-    inf = [0.1 * step for step in range(6)]
-    weak = [share / (2 * gamma) for share in (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)]
-    attacks = {
-        "fgm": (Attack(kind="fgm", labels="predicted"), l2),
-        "pgm": (Attack(kind="pgm", labels="predicted"), l2),
-        "pgm_inf": (Attack(kind="pgm", norm=math.inf, labels="predicted"), inf),
-        "wrm": (Attack(kind="wrm", labels="predicted"), weak),
-        "pgm_log_odds": (Attack(kind="pgm", labels="true", loss="log_odds"), l2),
-    }
-    for name, (attack, sizes) in attacks.items():
-        for row in curve(net, x, y, attack, eps=sizes).itertuples():
-            rows.add("robustness", "accuracy", row.accuracy, split="test", attack=name, x=row.eps)
-
-
-def evaluation_radius(run: Run, data: Data) -> float:
-    """Radius at which a net is attacked by the standard protocol, in units of the input.
-
-    That of its own training if it has one, else that of the FGM and PGM nets on these data.
-    """
-    if run.eps is not None:
-        return run.eps
-    ratio = EPS_RATIO.get(run.data, PAPER_EPS) if run.eps_ratio is None else run.eps_ratio
-    return ratio * data.mean_norm
 
 
 def _standard(rows: Rows, net: nn.Module, splits: dict, run: Run, data: Data) -> None:

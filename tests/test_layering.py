@@ -34,17 +34,19 @@ ALLOWED |= {
     "augmentation": set(),
     "steps": GROUND | {"augmentation", "evaluation", "runs", "team"},
     "training": GROUND | {"checkpoints", "evaluation", "runs", "steps", "team"},
-    "measurements": GROUND | {"checkpoints", "evaluation", "runs", "training"},
+    "robustness": GROUND | {"evaluation", "runs"},
+    "measurements": GROUND | {"checkpoints", "evaluation", "robustness", "runs", "training"},
     "worker": GROUND | {"training", "measurements", "results", "runs", "team"},
     "experiments": {"errors", "protocols", "runs"},
     "tables": {"errors", "results", "runs", "experiments"},
     "runner": {"errors", "interrupts", "results", "runs", "worker"},
     "statistics": {"errors"},
+    "crossovers": {"errors"},
     "densities": {"errors"},
     # bounds only to normalize recorded margins: claims and figures read tables alone
     "claims": {"errors", "bounds", "densities", "results", "statistics", "tables"},
     "figures": {"errors", "bounds", "results", "experiments", "statistics", "tables"}
-    | {"claims", "densities"},
+    | {"claims", "crossovers", "densities"},
     "workbook": {"claims", "errors", "results", "figures"},
 }
 FREE = {"__init__", "__main__", "commands"}  # the face and the command line see every room

@@ -1,6 +1,6 @@
 """What is recorded of a trained net, against hand computation in float64.
 
-The suites `standard` and `robustness` have their own file, test_protocols.
+The suite `standard` is tested in test_protocols, those of attacks in test_robustness.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The suites `standard` and `robustness`: every net at the right radius, aimed as each name says.
+"""The suite `standard`: every net at the right radius, aimed as each name says.
 
 The oracle is a linear net of two classes. There the nearest point of the other class is at distance
 |margin| / ||w_0 - w_1||, PGM goes straight to it, and accuracies under attack can be counted.
@@ -14,14 +14,8 @@ from torch import nn
 from snlib.checkpoints import Fitted
 from snlib.datasets import Data
 from snlib.experiments import BASE, experiment
-from snlib.measurements import (
-    EPS_RATIO,
-    PAPER_EPS,
-    PAPER_WRM_GAMMA,
-    WRM_GAMMA_RATIO,
-    evaluation_radius,
-    measure,
-)
+from snlib.measurements import measure
+from snlib.robustness import evaluation_radius
 from snlib.runs import Run
 
 
@@ -108,38 +102,6 @@ class _Scale(nn.Module):
 
     def forward(self, logits: torch.Tensor) -> torch.Tensor:
         return self.factor * logits
-
-
-def test_the_curves_are_on_test_images_and_start_clean(data, net) -> None:
-    rows = rows_of(Run.of(**{**BASE["quick"], "scheme": "erm"}), data, net, "robustness")
-    assert set(rows["split"]) == {"test"} and not rows.duplicated(["attack", "x"]).any()
-    sizes = rows.groupby("attack")["x"].agg(["min", "max", "count"])
-    unit, strength = 1.5, 1 / (2 * 0.25 * 10)
-    assert sizes["max"].to_dict() == pytest.approx(
-        {
-            "fgm": 2 * unit,
-            "pgm": 2 * unit,
-            "pgm_log_odds": 2 * unit,
-            "pgm_inf": 0.5,
-            "wrm": strength,
-        }
-    )
-    assert (sizes["min"] == 0).all()
-    assert set(rows.loc[rows["x"] == 0, "value"]) == {counted(data, "test", 0.0, "true")}
-    for row in rows[rows["attack"] != "wrm"].itertuples():
-        norm = math.inf if row.attack == "pgm_inf" else 2
-        labels = "true" if row.attack == "pgm_log_odds" else "predicted"
-        assert row.value == pytest.approx(counted(data, "test", row.x, labels, norm)), row
-
-
-@pytest.mark.parametrize("scale", ["quick", "laptop", "paper", "paper@mnist"])
-def test_nets_without_a_radius_get_that_of_the_others_of_their_scale(scale) -> None:
-    runs = experiment("protocols").at(scale)
-    ratios = {run.eps_ratio for run in runs if run.scheme in ("fgm", "pgm")}
-    assert ratios == {EPS_RATIO.get(runs[0].data, PAPER_EPS)}
-    gammas = {run.wrm_gamma_ratio for run in runs if run.scheme == "wrm"}
-    if "@" not in scale:
-        assert gammas == {WRM_GAMMA_RATIO.get(runs[0].data, PAPER_WRM_GAMMA)}
 
 
 def test_its_runs_are_those_of_the_gap() -> None:

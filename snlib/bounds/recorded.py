@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -22,7 +23,8 @@ def normalizations(table: pd.DataFrame, *, form: str = "rigorous") -> pd.DataFra
     Norms are the certified lower ends, as in the paper's figures (its power iteration gives lower
     bounds too). kappa is the smallest input-gradient norm over the clean training images, an upper
     bound on any kappa that the theorem may use, so that sqrt(Phi) here is a lower bound on the
-    theorem's. eps is the radius of training, step_size = 2 eps / steps; the loss is cross-entropy.
+    theorem's; an ERM run may lack it. eps is the radius of training, step_size = 2 eps / steps; the
+    loss is cross-entropy.
 
     Args:
         table: of `snlib.load("margins", ...)`; runs that diverged are left out.
@@ -45,8 +47,8 @@ def normalizations(table: pd.DataFrame, *, form: str = "rigorous") -> pd.DataFra
     for run, part in table[~table["diverged"]].groupby("run", sort=False):
         settings = {**header.get("settings", {}), **part.iloc[0].to_dict()}
         scheme = settings["scheme"]
-        layers = _layers(part)
-        kappa, eps = _kappa(part), _eps(settings, means[0])
+        layers = layers_of(part)
+        kappa, eps = _kappa(part, scheme), _eps(settings, means[0])
         mode, correction = PUBLISHED[errors.one_of("scheme", scheme, THEOREMS)]
         published = published_normalization(layers, mode=mode, extra_correction=correction)
         attacked = {"eps": eps, "kappa": kappa, "loss": "cross_entropy"} if eps else {}
@@ -66,14 +68,18 @@ def normalizations(table: pd.DataFrame, *, form: str = "rigorous") -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def _layers(part: pd.DataFrame) -> pd.DataFrame:
-    """One row a layer, in forward order, as `layer_norms` names things."""
-    norms = part[part["quantity"].isin(NEEDED)]
-    for quantity in NEEDED:
+def layers_of(part: pd.DataFrame, needed: Sequence[str] = NEEDED) -> pd.DataFrame:
+    """One row a layer of a run, in forward order, as `layer_norms` names things.
+
+    Raises:
+        UserError: the run's rows lack a quantity of `needed`.
+    """
+    norms = part[part["quantity"].isin(needed)]
+    for quantity in needed:
         errors.require(
             bool((norms["quantity"] == quantity).any()),
-            f"run {part['run'].iloc[0]} of the table has no quantity {quantity!r}; "
-            "normalizations need the table of the experiment margins.",
+            f"run {part['run'].iloc[0]} of the table has no quantity {quantity!r} of its layers; "
+            "give the table of an experiment that measures spectra (margins, bounds).",
         )
     layers = norms.pivot(index=["x", "split"], columns="quantity", values="value").reset_index()
     layers = layers.rename(columns={"split": "layer"})
@@ -81,8 +87,11 @@ def _layers(part: pd.DataFrame) -> pd.DataFrame:
     return layers
 
 
-def _kappa(part: pd.DataFrame) -> float:
+def _kappa(part: pd.DataFrame, scheme: str) -> float:
+    """The smallest recorded gradient norm; NaN where ERM, which needs none, has none recorded."""
     chosen = (part["quantity"] == "gradient_norm") & (part["split"] == "train") & (part["x"] == 0)
+    if scheme == "erm" and not chosen.any():
+        return math.nan
     errors.require(
         bool(chosen.any()),
         f"run {part['run'].iloc[0]} of the table has no smallest gradient_norm of split train; "

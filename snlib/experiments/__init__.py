@@ -6,7 +6,7 @@ A file here holds the experiments of one theme as `EXPERIMENTS`; this one puts t
 from __future__ import annotations
 
 from snlib import errors
-from snlib.experiments import figures, table1
+from snlib.experiments import figures, memorization, robustness, table1
 from snlib.experiments.grid import (
     BASE,
     BETAS,
@@ -36,7 +36,9 @@ __all__ = [
 ]
 
 EXPERIMENTS: dict[str, Experiment] = {
-    experiment.name: experiment for theme in (figures, table1) for experiment in theme.EXPERIMENTS
+    experiment.name: experiment
+    for theme in (figures, memorization, robustness, table1)
+    for experiment in theme.EXPERIMENTS
 }
 
 

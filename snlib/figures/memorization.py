@@ -1,0 +1,258 @@
+"""Nets that learn random labels by heart, and those that do not; notebook 08."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from snlib import statistics
+from snlib.errors import require
+from snlib.figures import curves, published, style
+
+PANELS = {
+    "Random labels": ("random", False),
+    "Random labels (SN)": ("random", True),
+    "True labels (SN)": ("true", True),
+}
+"""Panels of the paper's figure: labels, and whether there is a budget."""
+
+PUBLISHED_FIGURE = "fig_random_labels"
+PUBLISHED_BETA = {"erm": 1.6, "fgm": 1.6, "pgm": 1.6, "wrm": 1.3}
+"""The budgets of the paper's figure."""
+
+MARKERS = {"erm": "s", "fgm": "D", "pgm": "v", "wrm": "o"}
+MARKED = (
+    {"erm": 25, "fgm": 50, "pgm": 50, "wrm": 37},
+    {"erm": 100, "fgm": 170, "pgm": 115, "wrm": 100},
+)
+"""The paper's markers, and the epochs at which its curves carry them: first panel, other panels."""
+
+STEPS = 390
+"""Steps of an epoch in the paper: 50,000 images, batches of 128."""
+
+CHANCE = 0.1
+"""Accuracy of guessing among ten classes."""
+
+
+def by_epoch(table: pd.DataFrame) -> pd.DataFrame:
+    """Training accuracy by epoch of the runs that the paper's figure shows.
+
+    It is the running one, under the training attack, over all batches of an epoch as the weights
+    moved.
+
+    Args:
+        table: of the experiment `random_labels`.
+
+    Returns:
+        DataFrame panel, scheme, beta, seed, epoch, accuracy.
+
+    Raises:
+        UserError: if the table lacks a panel.
+    """
+    rows = table[table["quantity"] == "running_accuracy"]
+    parts = []
+    for panel, (labels, sn) in PANELS.items():
+        budget = rows["scheme"].map(PUBLISHED_BETA) if sn else math.inf
+        part = rows[(rows["labels"] == labels) & (rows["beta"] == budget)]
+        require(
+            len(part) > 0,
+            f"table has no training accuracy by epoch for the panel {panel!r}; "
+            "give the table of the experiment random_labels.",
+        )
+        parts.append(part.assign(panel=panel))
+    rows = pd.concat(parts, ignore_index=True).rename(columns={"x": "epoch", "value": "accuracy"})
+    return rows[["panel", "scheme", "beta", "seed", "epoch", "accuracy"]]
+
+
+def final(table: pd.DataFrame, window: int = 10) -> pd.DataFrame:
+    """Training accuracy at the end, the mean of a run's last epochs: panel, scheme, seed, accuracy.
+
+    Args:
+        table: of the experiment `random_labels`.
+        window: epochs, as in the curves' trailing means.
+    """
+    rows = by_epoch(table)
+    keys = ["panel", "scheme", "seed"]
+    last = rows.groupby(keys)["epoch"].transform("max") - window
+    ends = rows[rows["epoch"] > last].groupby(keys, sort=False)["accuracy"].mean().reset_index()
+    order = {name: place for place, name in enumerate([*PANELS, *style.SCHEMES])}
+    return ends.sort_values(keys, key=lambda column: column.map(order).fillna(column)).reset_index(
+        drop=True
+    )
+
+
+def published_by_epoch() -> pd.DataFrame:
+    """The paper's curves (AlexNet, CIFAR-10, one run, error about 0.006): panel, scheme, step,
+    accuracy."""
+    rows = published.curves(PUBLISHED_FIGURE)
+    starts = {
+        "Random labels (no SN)": "Random labels",
+        "Random labels (SN:": "Random labels (SN)",
+        "True labels": "True labels (SN)",
+    }
+    panel = pd.Series("", index=rows.index)
+    for start, name in starts.items():
+        panel[rows["panel"].str.startswith(start)] = name
+    found = pd.DataFrame({"panel": panel, "scheme": rows["series"].str.lower()})
+    found = found.assign(step=rows["x"], accuracy=rows["y"])
+    return found.sort_values(["panel", "scheme", "step"], ignore_index=True)
+
+
+def published_final() -> pd.Series:
+    """The last value of each of the paper's curves, indexed by panel and scheme."""
+    return published_by_epoch().groupby(["panel", "scheme"])["accuracy"].last()
+
+
+def probe(table: pd.DataFrame, window: int = 10) -> pd.DataFrame:
+    """How well ERM fits random and true labels under every budget: beta, seed, random, true, edge.
+
+    Training accuracies at the end. `edge` is what is left of the random-label accuracy above
+    guessing, as a share: (accuracy - 1/10) / (1 - 1/10), which is 0 for a constant net and 1 for
+    one that has learned everything by heart.
+
+    Raises:
+        UserError: if the table has no ERM runs on random labels.
+    """
+    rows = table[(table["quantity"] == "running_accuracy") & (table["scheme"] == "erm")]
+    require(
+        bool((rows["labels"] == "random").any()),
+        "table has no ERM runs on random labels; give the table of the experiment random_labels.",
+    )
+    keys = ["beta", "seed", "labels"]
+    last = rows.groupby(keys)["x"].transform("max") - window
+    wide = rows[rows["x"] > last].groupby(keys)["value"].mean().unstack("labels").reset_index()
+    wide.columns.name = None
+    wide["edge"] = (wide["random"] - CHANCE) / (1 - CHANCE)
+    return wide[["beta", "seed", "random", "true", "edge"]]
+
+
+def who_memorizes(table: pd.DataFrame, *, paper: bool = True, window: int = 10) -> Figure:
+    """Training accuracy by epoch, three panels; below, the paper's curves on the paper's own axes.
+
+    Lines are means over seeds of trailing means over epochs, bands 95 % Student intervals.
+
+    Args:
+        table: of the experiment `random_labels`.
+        paper: whether to add the lower row.
+        window: epochs that a trailing mean spans.
+    """
+    rows = by_epoch(table)
+    figure, array = style.axes(1 + paper, len(PANELS), (9.0, 5.6 if paper else 3.2), sharey=True)
+    for column, panel in enumerate(PANELS):
+        _draw(array[0, column], rows[rows["panel"] == panel], panel, window)
+        if paper:
+            _draw_published(array[1, column], panel, column)
+    array[0, 0].set_ylim(0, 104)
+    for line in array:
+        line[0].set_ylabel("training accuracy (%)")
+    _legend(figure, rows, window, paper=paper)
+    return style.closed(figure)
+
+
+def _draw(ax: Axes, rows: pd.DataFrame, panel: str, window: int) -> None:
+    ax.set_title(panel, fontsize=10)
+    ax.set_xlabel("epoch")
+    ax.axhline(100 * CHANCE, color="#bbbbbb", linewidth=0.8, linestyle=":")
+    for scheme in MARKERS:
+        own = rows[rows["scheme"] == scheme]
+        if own.empty:
+            continue
+        smooth = curves.smoothed(own, window)
+        points = statistics.means(smooth, ["epoch"], "accuracy").astype(float)
+        mean, half = 100 * points["mean"], 100 * points["half"].fillna(0.0)
+        color = style.COLOR[scheme]
+        places = [round(len(points) * (0.45 + 0.06 * list(MARKERS).index(scheme)))]
+        ax.plot(points["epoch"], mean, color=color, marker=MARKERS[scheme], markevery=places)
+        ax.fill_between(
+            points["epoch"], mean - half, mean + half, color=color, alpha=0.15, linewidth=0
+        )
+
+
+def _draw_published(ax: Axes, panel: str, column: int) -> None:
+    ax.set_title(f"published: {panel[0].lower()}{panel[1:]}", fontsize=10)
+    ax.set_xlabel("training steps (thousands)")
+    ax.set_xlim(-4, 82)
+    ax.axhline(100 * CHANCE, color="#bbbbbb", linewidth=0.8, linestyle=":")
+    theirs = published_by_epoch()
+    for scheme, marker in MARKERS.items():
+        own = theirs[(theirs["panel"] == panel) & (theirs["scheme"] == scheme)]
+        at = MARKED[min(column, 1)][scheme] * STEPS
+        place = int((own["step"] - at).abs().to_numpy().argmin())
+        ax.plot(
+            own["step"] / 1000,
+            100 * own["accuracy"],
+            color=style.COLOR[scheme],
+            linewidth=1,
+            marker=marker,
+            markerfacecolor="none",
+            markevery=[place],
+        )
+
+
+def _legend(figure: Figure, rows: pd.DataFrame, window: int, *, paper: bool) -> None:
+    handles = [
+        Line2D([], [], color=style.COLOR[scheme], marker=marker, label=style.SCHEMES[scheme])
+        for scheme, marker in MARKERS.items()
+        if (rows["scheme"] == scheme).any()
+    ]
+    seeds = rows["seed"].nunique()
+    title = f"trailing mean of {window} epochs, mean over {seeds} seed{'s' * (seeds != 1)}, bands: "
+    title += "95 % interval; dotted: guessing"
+    if paper:
+        title += "\nlower row: published, AlexNet on CIFAR-10, one run, read off the figure"
+    place = dict(loc="outside lower center", ncols=len(handles), frameon=False, fontsize=8)
+    figure.legend(handles=handles, title=title, title_fontsize=8, **place)
+
+
+def capacity_probe(table: pd.DataFrame, norms: pd.DataFrame) -> Figure:
+    """ERM's accuracy on random and true training labels over beta; its edge over sqrt(Phi).
+
+    Args:
+        table: of the experiment `random_labels`.
+        norms: log10 of sqrt(Phi) of its ERM runs: columns beta, labels, seed, theorem, as
+            `bounds.normalizations` returns them.
+    """
+    runs = probe(table)
+    figure, (axes,) = style.axes(1, 2, (8.0, 3.3))
+    left, right = axes
+    places = style.beta_axis(left, runs["beta"])
+    x = runs["beta"].map(places).astype(float)
+    words = {"random": ("o", "-", style.FREE), "true": ("D", "--", style.CAPPED)}
+    for labels, (marker, line, color) in words.items():
+        left.scatter(x + 0.12, 100 * runs[labels], s=8, color=color, alpha=0.5, linewidth=0)
+        points = statistics.means(runs, ["beta"], labels)
+        left.errorbar(
+            points["beta"].map(places).astype(float),
+            100 * points["mean"].astype(float),
+            yerr=100 * points["half"].fillna(0.0).astype(float),
+            color=color,
+            marker=marker,
+            linestyle=line,
+            capsize=2.5,
+            elinewidth=0.9,
+            label=f"{labels} labels",
+        )
+    left.axhline(100 * CHANCE, color="#bbbbbb", linewidth=0.8, linestyle=":")
+    left.set_ylabel("training accuracy, ERM (%)")
+    left.set_ylim(0, 104)
+    left.legend(loc="lower right")
+    own = norms[(norms["scheme"] == "erm") & (norms["labels"] == "random")]
+    both = runs.merge(own[["beta", "seed", "theorem"]], on=["beta", "seed"])
+    for beta in sorted(set(both["beta"])):
+        dots = both[both["beta"] == beta]
+        label = f"β = {style.beta_label(beta)}"
+        right.plot(
+            10.0 ** dots["theorem"],
+            100 * dots["edge"],
+            "o",
+            color=style.beta_color(beta),
+            label=label,
+        )
+    right.set(xscale="log", xlabel="√Φ of the trained net (Theorem 1)", ylim=(-4, 104))
+    right.set_ylabel("edge over guessing on\nrandom labels (%)")
+    right.legend(loc="lower right")
+    return style.closed(figure)
