@@ -195,11 +195,13 @@ def rows_of(
     columns: list[str],
     quantities: frozenset[str] | None = None,
     suites: frozenset[str] | None = None,
+    later: Mapping[str, object] | None = None,
 ) -> pd.DataFrame:
     """A record's measurements, one a row, with the settings named in `columns` beside them.
 
     Only rows of these `quantities` and `suites`, so that a table stays the same when another
-    experiment measures more of the same runs.
+    experiment measures more of the same runs. `later` holds settings that an older record leaves
+    out.
     """
     rows = pd.DataFrame(record["rows"])
     if quantities is not None:
@@ -207,8 +209,9 @@ def rows_of(
     if suites is not None:
         rows = rows[rows["suite"].isin(suites)]
     rows["value"] = rows["value"].map(restore).astype(float)
+    settings = {**(later or {}), **record["settings"]}
     for position, column in enumerate(columns):
-        rows.insert(position, column, [record["settings"][column]] * len(rows))
+        rows.insert(position, column, [settings[column]] * len(rows))
     rows.insert(0, "run", name_of(record["settings"])[:10])
     rows.insert(len(columns) + 1, "diverged", bool(record["diverged"]))
     return rows

@@ -11,6 +11,7 @@ from snlib import results
 from snlib.errors import UserError, require
 from snlib.experiments import Experiment, experiment
 from snlib.results import Store, plain
+from snlib.runs import LATER
 
 FIXED_COLUMNS = ("scheme", "beta", "labels", "seed")
 """Settings that are columns of every table, whether they vary in it or not."""
@@ -18,12 +19,17 @@ FIXED_COLUMNS = ("scheme", "beta", "labels", "seed")
 
 def varying(runs: list) -> list[str]:
     """The settings that are columns of the table of these runs."""
-    settings = [run.settings() for run in runs]
+    settings = [{**run.settings(), **_later(run.settings())} for run in runs]
     return [
         key
         for key in settings[0]
         if key in FIXED_COLUMNS or any(other[key] != settings[0][key] for other in settings)
     ]
+
+
+def _later(settings: Mapping) -> dict[str, object]:
+    """The settings that came after older records, said in full also where they are left out."""
+    return {name: settings.get(name, value) for name, value in LATER.items()}
 
 
 def make(name: str, scale: str, where: str | Path | Store = "recorded") -> str | None:
@@ -36,7 +42,8 @@ def make(name: str, scale: str, where: str | Path | Store = "recorded") -> str |
         record = results.load_record(run.name, store)
         if record is not None and chosen.suites <= set(record["suites"]):
             records.append(record)
-            parts.append(results.rows_of(record, columns, chosen.quantities, chosen.suites))
+            later = _later(record["settings"])
+            parts.append(results.rows_of(record, columns, chosen.quantities, chosen.suites, later))
     if not records:
         return None
     return results.table_text(

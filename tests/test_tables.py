@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -46,6 +47,26 @@ def store(tmp_path, monkeypatch) -> Store:
         save_record(record_of(run), place)
     assert tables.write("tiny", "quick", place) == place.table_path("tiny", "quick")
     return place
+
+
+def test_a_setting_that_older_records_leave_out_is_a_column_where_it_varies(tmp_path, monkeypatch):
+    base = dict(data="digits", train_size=60, net="mlp1", epochs=2)
+
+    def runs(base_of_scale, seeds):
+        return grid(base, (0, 1), beta=1.3, temperature=(1.0, 8.0), select=("last", "best"))
+
+    later = Experiment("later", "two temperatures", "04", runs, frozenset({"loss"}))
+    later = dataclasses.replace(later, suites=frozenset({"history"}))
+    monkeypatch.setitem(experiments.EXPERIMENTS, "later", later)
+    place = Store(tmp_path)
+    for run in later.at("quick"):
+        save_record(record_of(run), place)
+    tables.write("later", "quick", place)
+    table = tables.load("later", "quick", place)
+    assert [(row.run, row.temperature, row.select) for row in table.itertuples()] == [
+        (run.name[:10], run.temperature, run.select) for run in later.at("quick")
+    ]
+    assert not any("temperature" in run.settings() for run in later.at("quick")[:2])
 
 
 def test_a_table_holds_the_rows_of_its_records(store):
