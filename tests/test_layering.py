@@ -47,6 +47,7 @@ ALLOWED |= {
     "claims": {"errors", "bounds", "densities", "results", "statistics", "tables"},
     "figures": {"errors", "bounds", "results", "experiments", "statistics", "tables"}
     | {"claims", "crossovers", "densities"},
+    "explore": {"errors"},
     "workbook": {"claims", "errors", "results", "figures"},
 }
 FREE = {"__init__", "__main__", "commands"}  # the face and the command line see every room
@@ -56,6 +57,7 @@ TORCH = {"torch", "torchvision"}
 BASE = TORCH | {"numpy", "pandas", "PIL", "tqdm"}
 BESIDES = {
     "figures": {"matplotlib", "seaborn"},
+    "explore": {"ipywidgets", "matplotlib"},
     "workbook": {"nbclient", "nbconvert", "nbformat", "pygments"},
 }
 

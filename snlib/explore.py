@@ -1,0 +1,167 @@
+"""Sliders over recorded results: each picture is drawn once, and from then on only shown."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import html
+import io
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import ipywidgets
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from snlib.errors import UserError, require
+
+IDLE = 0.1
+"""Seconds without a move after which a picture is drawn that may be asked for next."""
+
+
+def explore(
+    draw: Callable[..., Figure],
+    *,
+    start: Mapping[str, object] | None = None,
+    **choices: Sequence | Mapping[str, object],
+) -> Explorer:
+    """A figure with a slider or a row of buttons for each choice; the last value of a cell.
+
+    While the kernel is idle the pictures not yet asked for are drawn too, nearest first, so that a
+    move costs one message. Without a kernel (GitHub, a page) the first picture is shown.
+
+    Args:
+        draw: called with one value of each choice, by name; returns a closed Figure. Let all have
+            one size, or the page jumps.
+        start: values shown first; the first of each choice if not given.
+        choices: what can be chosen. Numbers become a slider, in the order given; texts, or a
+            mapping from texts to values, become buttons.
+
+    Raises:
+        UserError: a choice without values or with one twice, a start that is not among them, or a
+            `draw` that returns no figure. What `draw` raises for the first picture is passed on;
+            for a later one it is written in the picture's place.
+    """
+    require(bool(choices), "explore has nothing to choose; give it values, such as eps=(0.1, 0.2).")
+    start = dict(start or {})
+    unknown = sorted(set(start) - set(choices))
+    require(not unknown, f"start names {', '.join(unknown)}; allowed are {', '.join(choices)}.")
+    controls = {name: _control(name, values) for name, values in choices.items()}
+    for name, value in start.items():
+        allowed = dict(controls[name].options).values()
+        require(value in allowed, f"start has {name}={value!r}; allowed are {[*allowed]}.")
+        controls[name].value = value
+    return Explorer(draw, controls)
+
+
+class Explorer(ipywidgets.VBox):
+    """The controls and the picture; `explore` makes it."""
+
+    def __init__(self, draw: Callable[..., Figure], controls: Mapping[str, ipywidgets.Widget]):
+        self._draw, self._controls, self._timer = draw, dict(controls), None
+        self._pictures: dict[tuple[int, ...], bytes | Exception] = {}
+        self._first = self._picture(self._place())
+        self._shown = ipywidgets.Image(format="png", value=self._first)
+        self._message = ipywidgets.HTML()
+        super().__init__([*self._controls.values(), self._message, self._shown])
+        for control in self._controls.values():
+            control.observe(self._moved, names="index")
+        self._wait()
+
+    def _repr_mimebundle_(self, **options: object) -> dict[str, object]:
+        """The widget, and the first picture for readers without a kernel."""
+        bundle = super()._repr_mimebundle_(**options)
+        picture = base64.b64encode(self._first).decode()
+        return bundle | {"text/plain": "<a slider; it needs a kernel>", "image/png": picture}
+
+    def _place(self) -> tuple[int, ...]:
+        return tuple(control.index for control in self._controls.values())
+
+    def _picture(self, place: tuple[int, ...]) -> bytes:
+        """The picture at one place, drawn if it is new; raises what drawing it raised."""
+        if place not in self._pictures:
+            chosen = {
+                name: control.options[index][1]
+                for (name, control), index in zip(self._controls.items(), place, strict=True)
+            }
+            try:
+                self._pictures[place] = png(self._draw(**chosen))
+            except Exception as error:
+                self._pictures[place] = error
+        picture = self._pictures[place]
+        if isinstance(picture, Exception):
+            raise picture
+        return picture
+
+    def _moved(self, change: object) -> None:
+        try:
+            self._shown.value = self._picture(self._place())
+            self._message.value, self._shown.layout.visibility = "", "visible"
+        except Exception as error:
+            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+            self._message.value = html.escape(f"{kind}{error}")
+            self._shown.layout.visibility = "hidden"
+        self._wait()
+
+    def _wait(self) -> None:
+        """Draw one more picture after a moment without a move."""
+        with contextlib.suppress(RuntimeError):  # no loop: not in a kernel
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_later(IDLE, self._prepare)
+
+    def _prepare(self) -> None:
+        here = self._place()
+        places = itertools.product(*(range(len(one.options)) for one in self._controls.values()))
+        absent = [place for place in places if place not in self._pictures]
+        if absent:
+            with contextlib.suppress(Exception):  # it is kept, and told when asked for
+                self._picture(min(absent, key=lambda place: math.dist(place, here)))
+            self._wait()
+
+
+def _control(name: str, values: Sequence | Mapping[str, object]) -> ipywidgets.Widget:
+    """A slider over numbers, or buttons."""
+    named = isinstance(values, Mapping)
+    options = list(values.items()) if named else [(_label(value), value) for value in values]
+    labels = [label for label, _ in options]
+    require(
+        len(options) > 0 and len(set(labels)) == len(labels),
+        f"{name} has the values {labels}; give at least one, each once.",
+    )
+    if named or any(isinstance(value, str) for _, value in options):
+        buttons = ipywidgets.ToggleButtons(options=options, description=name)
+        buttons.style.button_width = "auto"
+        return buttons
+    return ipywidgets.SelectionSlider(options=options, description=name)
+
+
+def _label(value: object) -> str:
+    if isinstance(value, float):
+        return "∞" if math.isinf(value) else f"{value:g}"
+    return str(value)
+
+
+def png(figure: Figure) -> bytes:
+    """A closed figure as PNG, in the layout that it has.
+
+    Solving the layout anew, which showing a figure in a notebook does twice, takes longer than
+    drawing.
+
+    Raises:
+        UserError: something else than a figure.
+    """
+    require(
+        isinstance(figure, Figure),
+        f"draw returned {type(figure).__name__}; it must return a closed Figure.",
+    )
+    figure.set_layout_engine("none")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    stream = io.BytesIO()
+    Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(stream, "PNG")
+    return stream.getvalue()
