@@ -141,6 +141,35 @@ def load(name: str, scale: str = "quick", store: str | Path | Store = "recorded"
     return table
 
 
+def benchmarks(name: str = "*", folder: Path | None = None) -> pd.DataFrame:
+    """What benchmarks measured, one quantity of one contestant in one setting a row.
+
+    Args:
+        name: of a benchmark; "*" takes all.
+        folder: where their tables lie; None: data/results/benchmarks.
+
+    Returns:
+        DataFrame benchmark, contestant, setting, quantity, value, low, high, repeats, date,
+        machine, versions, command, and a column for every name in a setting such as
+        "net=alexnet batch=64" (NaN where a setting lacks it).
+
+    Raises:
+        UserError: no table there.
+    """
+    folder = folder or results.STORES["recorded"] / "benchmarks"
+    paths = sorted(folder.glob(f"{name}.csv"))
+    what = "no benchmark is recorded" if name == "*" else f"nothing is recorded of benchmark {name}"
+    require(bool(paths), f"{what}; run the scripts in benchmarks/ with --record.")
+    table = pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
+    parts = [dict(part.split("=", 1) for part in text.split()) for text in table["setting"]]
+    columns = pd.DataFrame(parts)
+    for column in columns:
+        numbers = pd.to_numeric(columns[column], errors="coerce")
+        if (numbers.notna() == columns[column].notna()).all():
+            columns[column] = numbers
+    return table.join(columns)
+
+
 def verify(where: str | Path | Store = "recorded") -> list[str]:
     """Read every record and derive every table again; returns one line for each mismatch."""
     store, wrong = results.store(where), []

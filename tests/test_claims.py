@@ -145,6 +145,7 @@ def test_a_table_half_computed_is_undecided(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_every_claim_has_a_row_and_no_evidence_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "load", only(pd.DataFrame(), "nothing"))
+    monkeypatch.setattr(tables, "benchmarks", only(pd.DataFrame(), "nothing"))
     judged = claims.judge("laptop", "/nowhere")
     assert list(judged["number"]) == list(range(1, 19))
     assert set(judged["verdict"]) == {"not testable"}

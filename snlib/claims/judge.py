@@ -84,8 +84,10 @@ def judge_all(store: str = "recorded", scales: tuple[str, ...] = SCALES) -> pd.D
 
 
 def _table(name: str, scale: str, store: str) -> pd.DataFrame | str:
-    """The table of an experiment, or why there is none."""
+    """The table of an experiment or, as benchmarks/NAME, of a benchmark; or why there is none."""
     try:
+        if name.startswith("benchmarks/"):
+            return tables.benchmarks(name.partition("/")[2])
         return tables.load(name, scale=scale, store=store)
     except UserError as error:
         there = results.store(store).table_path(name, scale).exists()
@@ -120,7 +122,10 @@ def _parts(claim: Claim, evidence: Evidence, table: pd.DataFrame | str) -> list[
     """The rows of one claim's evidence from one experiment."""
     if isinstance(table, str):
         return [_row(claim, evidence, "") | {"why": table}]
-    values = evidence.compute(table)
+    try:
+        values = evidence.compute(table)
+    except UserError as error:
+        return [_row(claim, evidence, "") | {"why": str(error)}]
     over = values.attrs.get("over", "seeds")
     parts = values.to_frame("") if isinstance(values, pd.Series) else values
     about = table.attrs.get("provenance", {})

@@ -45,9 +45,14 @@ SCALES = ("quick", "laptop", "paper", "paper@cifar10_jpeg")
 """The scales at which claims are judged. The last is the paper's protocol on recompressed images:
 an analogue, labelled as such, never the paper's setting."""
 
+FULL = SCALES[2:]
+LARGE = SCALES[1:]
+"""The scales with the paper's networks at full width, and those with natural images."""
+
 Statistic = Callable[[pd.DataFrame], "pd.Series | pd.DataFrame"]
 """table -> one number a seed: a Series indexed by seed, or a DataFrame with a column a part. Its
-`attrs["over"]`, if set, says over what the interval is; else it is over seeds."""
+`attrs["over"]`, if set, says over what the interval is; else it is over seeds. A `UserError` says
+why there is none."""
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pandas as pd
 
 from snlib.claims.catalogue import CLAIMS
-from snlib.claims.judge import judge, judge_all
-from snlib.claims.rule import NOT_TESTABLE, SCALES
+from snlib.claims.judge import STRICT, judge_all
+from snlib.claims.rule import AGAINST, NOT_TESTABLE, SCALES, SUPPORTED
+
+SHORT = {"paper@cifar10_jpeg": "paper, on CIFAR-10 (JPEG)"}
+"""Scales as a table's heading shows them."""
 
 
 def number(row: dict) -> str:
@@ -51,17 +54,39 @@ def _detail(row: dict) -> str:
     return f"{part}{number(row)} ({row['seeds']} {row['over']}{why})"
 
 
-def summary(scale: str = "quick", store: str = "recorded") -> str:
-    """The judged claims as a Markdown table, as the README shows it; claims not testable left out.
+def summary(store: str = "recorded") -> str:
+    """The judged claims as the README shows them: a Markdown table, a row a claim, all scales.
 
-    Numbers are mean ± half-width of the 95 % interval over seeds.
+    A cell holds the verdict and, of the part that decides it, mean ± half of the 95 % interval.
     """
-    judged = judge(scale, store)
-    there = judged["verdict"] != NOT_TESTABLE
-    lines = ["| claim | statistic | here | supports if | verdict |", "|---|---|---|---|---|"]
-    for row in judged[there].to_dict("records"):
-        cells = (row["claim"], row["statistic"], number(row), row["claimed"])
-        lines.append(f"| {row['number']}. {' | '.join(cells)} | {row['verdict']} |")
-    left = ", ".join(str(number) for number in judged.loc[~there, "number"])
-    lines += ["", f"Not testable on what is recorded at scale {scale}: claims {left}."]
-    return "\n".join(lines)
+    judged = judge_all(store)
+    titles = [SHORT.get(scale, scale) for scale in SCALES]
+    lines = [
+        f"| claim | statistic; supported if | {' | '.join(titles)} |",
+        "|---" * (2 + len(titles)) + "|",
+    ]
+    for number_, rows in judged.groupby("number"):
+        rows = rows.set_index("scale")
+        told = rows.loc[rows["statistic"] != ""].iloc[0]
+        cells = [_cell(row) for row in rows.loc[list(SCALES)].to_dict("records")]
+        first = f"{number_}. {told['claim']} | {told['statistic']}; {told['claimed']}"
+        lines.append(f"| {first} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", firm(judged)])
+
+
+def _cell(row: dict) -> str:
+    """A claim at a scale, in a few words."""
+    if row["verdict"] == NOT_TESTABLE:
+        return "–"
+    part = f"{row['part']} " if row["part"] else ""
+    return f"{row['verdict']}, {part}{number(row)}" if row["seeds"] else row["verdict"]
+
+
+def firm(judged: pd.DataFrame) -> str:
+    """How many verdicts for or against there are, and how many stay at the stricter level."""
+    told = judged[judged["verdict"].isin((SUPPORTED, AGAINST))]
+    stay = (told["verdict"] == told["strict"]).sum()
+    return (
+        f"{len(told)} of {len(judged)} verdicts are for or against a claim; {stay} of them stay at "
+        f"the level {100 * STRICT:.2f} %, which allows for {len(CLAIMS)} claims at once."
+    )

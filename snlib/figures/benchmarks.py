@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from snlib import results
+from snlib import tables
 from snlib.errors import require
 from snlib.figures import style
 
@@ -48,33 +48,8 @@ THIN = {"net": "alexnet", "width": 0.25, "batch": 64, "size": 28}
 
 
 def load(folder: Path | None = None) -> pd.DataFrame:
-    """Every recorded benchmark, one quantity of one contestant in one setting a row.
-
-    Args:
-        folder: where the tables lie; None: data/results/benchmarks.
-
-    Returns:
-        DataFrame benchmark, contestant, setting, quantity, value, low, high, repeats, date,
-        machine, versions, command, and a column for every name in a setting such as
-        "net=alexnet batch=64" (NaN where a setting lacks it).
-
-    Raises:
-        UserError: no table there.
-    """
-    folder = folder or results.STORES["recorded"] / "benchmarks"
-    paths = sorted(folder.glob("*.csv"))
-    require(
-        bool(paths),
-        "no benchmark is recorded; run the scripts in benchmarks/ with --record.",
-    )
-    table = pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
-    parts = [dict(part.split("=", 1) for part in text.split()) for text in table["setting"]]
-    columns = pd.DataFrame(parts)
-    for name in columns:
-        numbers = pd.to_numeric(columns[name], errors="coerce")
-        if (numbers.notna() == columns[name].notna()).all():
-            columns[name] = numbers
-    return table.join(columns)
+    """Every recorded benchmark in a folder, as `snlib.tables.benchmarks` describes it."""
+    return tables.benchmarks(folder=folder)
 
 
 def of(table: pd.DataFrame, benchmark: str, quantity: str, **parts: object) -> pd.DataFrame:
