@@ -87,7 +87,7 @@ def work_alone(
             return "unfinished"
         if not missing({run: suites}, where):
             return "done"
-        for path in (where.record_path(run.name), _checkpoint(where, run)):
+        for path in (where.record_path(run.name), checkpoint_of(where, run.name)):
             results.sweep(path)
         return work(run, suites, where, device, data_root, deadline)
 
@@ -104,8 +104,9 @@ def _sole_worker(where: Store, run: Run, deadline: float | None):
     yield False
 
 
-def _checkpoint(where: Store, run: Run) -> Path:
-    return where.work / f"{run.name}.pt"
+def checkpoint_of(where: Store, name: str) -> Path:
+    """Where the checkpoint of a run lies."""
+    return where.work / f"{name}.pt"
 
 
 def work(
@@ -127,7 +128,7 @@ def work(
             _reports.put((run.name, fraction))
         return deadline is not None and time.time() > deadline
 
-    checkpoint = _checkpoint(where, run)
+    checkpoint = checkpoint_of(where, run.name)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     suites = suites | measured(run, where)
     data = load_data(run, data_root)
@@ -153,6 +154,7 @@ def record_of(
     *,
     device: str = "cpu",
     on_epoch: Callable[[float], bool] | None = None,
+    checkpoint_seconds: float = 30.0,
     team: Team | None = None,
 ) -> dict | None:
     """Train and measure one run.
@@ -164,6 +166,7 @@ def record_of(
         checkpoint: a file to go on from and to write to; the caller removes it.
         device: where to compute.
         on_epoch: called with the fraction of the epochs done; True breaks off, with a checkpoint.
+        checkpoint_seconds: least time between two checkpoints.
         team: the processes that train this net together; the first of them measures.
 
     Returns:
@@ -178,9 +181,14 @@ def record_of(
         return on_epoch is not None and on_epoch(fitted.epochs / run.epochs)
 
     try:
-        shared = {} if team is None else {"team": team}
         fitted = training.fit(
-            run, data, device=device, checkpoint=checkpoint, on_epoch=after, **shared
+            run,
+            data,
+            device=device,
+            checkpoint=checkpoint,
+            checkpoint_seconds=checkpoint_seconds,
+            on_epoch=after,
+            team=team,
         )
     except training.Stopped:
         return None
