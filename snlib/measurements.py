@@ -21,6 +21,10 @@ COLUMNS = ("suite", "split", "attack", "quantity", "x", "value")
 LEVELS = tuple(round(level / 100, 2) for level in range(101))
 """Levels of the quantiles that stand for a distribution."""
 
+KAPPA_LEVELS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5)
+MARGIN_LEVELS = tuple(round(level / 20, 2) for level in range(21))
+"""Levels of the few quantiles of suite `bounds`, whose tables have many runs."""
+
 DISTRIBUTION_IMAGES = 10_000
 """Images of a split, at most, over which distributions are taken (the first ones)."""
 
@@ -32,7 +36,8 @@ ON_TEST_IMAGES = {
 }
 """Suites taken on the first test images, and what measures each."""
 
-SUITES = ("history", "accuracy", "distributions", "spectrum", "standard", *ON_TEST_IMAGES)
+SUITES = ("history", "accuracy", "distributions", "spectrum", "bounds", "standard")
+SUITES += ("runtime", *ON_TEST_IMAGES)
 
 PROTOCOLS = {
     "pgm15_predicted": {"labels": "predicted", "loss": "cross_entropy"},
@@ -69,11 +74,13 @@ class Rows:
         ):
             self.columns[column].append(entry)
 
-    def add_quantiles(self, suite, quantity, values: torch.Tensor, **place) -> None:
-        """Append the quantiles of a sample at `LEVELS`."""
+    def add_quantiles(
+        self, suite, quantity, values: torch.Tensor, *, levels=LEVELS, **place
+    ) -> None:
+        """Append the quantiles of a sample at `levels`."""
         values = values.detach().double().cpu()
-        levels = torch.tensor(LEVELS, dtype=torch.float64)
-        for level, value in zip(LEVELS, torch.quantile(values, levels).tolist(), strict=True):
+        found = torch.quantile(values, torch.tensor(levels, dtype=torch.float64)).tolist()
+        for level, value in zip(levels, found, strict=True):
             self.add(suite, quantity, value, x=level, **place)
 
 
@@ -85,8 +92,10 @@ def measure(
     Suites: `history` (accuracy by epoch, batchwise on the training set under the training attack,
     and on the validation images), `accuracy` (clean and under the training attack, three splits),
     `distributions` (margins, norm gain, input-gradient norms, as quantiles), `spectrum` (the
-    operator norm of every layer), `standard` (every net under PGM-15 at x = `evaluation_radius`, in
-    its own norm, else l2: `PROTOCOLS`), and those of `ON_TEST_IMAGES`.
+    operator norm of every layer), `bounds` (what the theorems need of the training images, in a few
+    quantiles), `standard` (every net under PGM-15 at x = `evaluation_radius`, in
+    its own norm, else l2: `PROTOCOLS`), `runtime` (seconds of each pass over the training images),
+    and those of `ON_TEST_IMAGES`.
     A network that diverged has a history and an accuracy, and nothing else.
 
     Returns:
@@ -106,6 +115,10 @@ def measure(
         for clip in [box_of(run, data, split)]
     }
     _history(rows, fitted)
+    if "runtime" in suites:
+        passes = zip(fitted.history["epoch"], fitted.history["pass_seconds"], strict=True)
+        for epoch, value in passes:
+            rows.add("runtime", "seconds", value, split="train", attack="training", x=epoch)
     # No attack can follow the gradient of a net that diverged: its clean accuracy stands for both.
     _accuracy(rows, net, splits, Attack(kind="none") if fitted.diverged else attack, boxes)
     if fitted.diverged:
@@ -114,6 +127,8 @@ def measure(
         _distributions(rows, net, splits, attack, boxes)
     if "spectrum" in suites:
         _spectrum(rows, net, data)
+    if "bounds" in suites:
+        _bounds(rows, net, splits["train"], attack, boxes["train"])
     if "standard" in suites:
         _standard(rows, net, splits, run, data)
     for suite, function in ON_TEST_IMAGES.items():
@@ -158,13 +173,37 @@ def _distributions(rows: Rows, net: nn.Module, splits: dict, attack: Attack, box
         rows.add_quantiles("distributions", "gradient_norm", gradient_norms(net, x, y), **place)
         if attack.kind == "none":
             continue
-        low, high = boxes[split] or (None, None)
-        attacked = []
-        for part in torch.arange(len(x)).split(500):
-            clip = None if low is None else (low[part], high[part])
-            attacked.append(attack(net, x[part], y[part], clip=clip))
-        attacked = margins(net, torch.cat(attacked), y)
+        attacked = margins(net, _attacked(net, x, y, attack, boxes[split]), y)
         rows.add_quantiles("distributions", "margin", attacked, split=split, attack="training")
+
+
+def _attacked(net: nn.Module, x: torch.Tensor, y: torch.Tensor, attack: Attack, box: tuple | None):
+    """The attacked images, as many as x."""
+    low, high = box or (None, None)
+    found = []
+    for part in torch.arange(len(x)).split(500):
+        clip = None if low is None else (low[part], high[part])
+        found.append(attack(net, x[part], y[part], clip=clip))
+    return torch.cat(found)
+
+
+def _bounds(rows: Rows, net: nn.Module, train: tuple, attack: Attack, box: tuple | None) -> None:
+    """What the theorems need of the training images.
+
+    Attacked images are points of the ball, all over which kappa bounds the gradient norms.
+    """
+    largest = float(train[0].double().flatten(1).norm(dim=1).max())
+    rows.add("bounds", "input_norm", largest, split="train")
+    rows.add("bounds", "attack_size", attack.eps, split="train")
+    x, y = (part[:DISTRIBUTION_IMAGES] for part in train)
+    images = {"none": x}
+    if attack.kind != "none":
+        images["training"] = _attacked(net, x, y, attack, box)
+    for name, points in images.items():
+        place = {"split": "train", "attack": name, "levels": KAPPA_LEVELS}
+        rows.add_quantiles("bounds", "gradient_norm", gradient_norms(net, points, y), **place)
+    place = {"split": "train", "attack": "training", "levels": MARGIN_LEVELS}
+    rows.add_quantiles("bounds", "margin", margins(net, points, y), **place)
 
 
 def _spectrum(rows: Rows, net: nn.Module, data: Data) -> None:

@@ -40,13 +40,16 @@ ALLOWED |= {
     "experiments": {"errors", "protocols", "runs"},
     "tables": {"errors", "results", "runs", "experiments"},
     "runner": {"errors", "interrupts", "results", "runs", "worker"},
+    "cluster": {"datasets", "errors", "files", "interrupts"}
+    | {"results", "runner", "runs", "worker"},
     "statistics": {"errors"},
     "crossovers": {"errors"},
+    "ranking": {"errors"},
     "densities": {"errors"},
     # bounds only to normalize recorded margins: claims and figures read tables alone
     "claims": {"errors", "bounds", "densities", "results", "statistics", "tables"},
     "figures": {"errors", "bounds", "results", "experiments", "statistics", "tables"}
-    | {"claims", "crossovers", "densities"},
+    | {"claims", "crossovers", "densities", "ranking"},
     "explore": {"errors"},
     "workbook": {"claims", "errors", "results", "figures"},
 }

@@ -6,7 +6,15 @@ A file here holds the experiments of one theme as `EXPERIMENTS`; this one puts t
 from __future__ import annotations
 
 from snlib import errors
-from snlib.experiments import figures, memorization, robustness, table1
+from snlib.experiments import (
+    bounds,
+    curves,
+    figures,
+    memorization,
+    robustness,
+    runtimes,
+    table1,
+)
 from snlib.experiments.grid import (
     BASE,
     BETAS,
@@ -37,7 +45,7 @@ __all__ = [
 
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
-    for theme in (figures, memorization, robustness, table1)
+    for theme in (figures, curves, memorization, robustness, bounds, table1, runtimes)
     for experiment in theme.EXPERIMENTS
 }
 
