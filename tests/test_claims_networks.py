@@ -273,12 +273,20 @@ def test_no_rounds_say_so() -> None:
 
 
 def test_added_time_by_hand() -> None:
+    seconds = {("erm", INF): 100.0, ("erm", 1.6): 108.0, ("pgm", INF): 50.0, ("pgm", 8.0): 50.5}
     rows = [
-        dict(scheme=scheme, beta=beta, seed=seed, quantity="seconds", value=value)
-        for scheme in ("erm", "pgm")
+        dict(net=net, scheme=scheme, norm=math.nan if scheme == "erm" else 2.0, beta=beta)
+        | dict(seed=seed, quantity="seconds", x=epoch)
+        # the first epoch of every run is slow; a median does not mind
+        | dict(value=slower * value * (9.0 if epoch == 1 else 1.0))
+        for net, slower in (("mlp1", 1.0), ("alexnet", 7.0))
+        for (scheme, beta), value in seconds.items()
         for seed in (0, 1, 2)
-        for beta, value in ((INF, 100.0), (1.6, 108.0 if scheme == "erm" else 101.0))
+        for epoch in (1, 2, 3)
     ]
     found = cost.added_time(pd.DataFrame(rows))
     assert found["ERM"].tolist() == pytest.approx([0.08] * 3)
     assert found["PGM"].tolist() == pytest.approx([0.01] * 3)
+    assert found.attrs["over"] == "seeds, of 4 pairs each"
+    alone = pd.DataFrame([row for row in rows if row["beta"] == INF])
+    assert cost.added_time(alone).empty

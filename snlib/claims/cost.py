@@ -27,14 +27,24 @@ def added_step_time(table: pd.DataFrame) -> pd.DataFrame:
     return wide
 
 
+PAIR = ["data", "net", "scheme", "norm", "eps"]
+"""The settings that two runs of a pair share; not every table has them all as columns."""
+
+
 def added_time(table: pd.DataFrame) -> pd.DataFrame:
-    """Seconds of training with SN over those without, minus 1: a part a scheme, by seed.
+    """Time of an epoch with SN over that without, minus 1, mean of the pairs of a scheme, by seed.
 
     Args:
-        table: of the experiment `runtimes`: quantity `seconds_per_step` or `seconds`, a row a run.
+        table: of the experiment `runtimes`: quantity `seconds`, x = epoch. A run's time is the
+            median of its epochs.
     """
-    rows = table[table["quantity"].isin(("seconds", "seconds_per_step"))]
+    rows = table[table["quantity"] == "seconds"]
     rows = rows.assign(sn=np.isfinite(rows["beta"]))
-    wide = rows.groupby(["seed", "scheme", "sn"])["value"].mean().unstack("sn")
-    ratio = wide[True] / wide[False] - 1
-    return ratio.unstack("scheme").rename(columns=str.upper)
+    keys = [key for key in PAIR if key in rows]
+    medians = rows.groupby([*keys, "seed", "sn"], dropna=False)["value"].median().unstack("sn")
+    pairs = medians.reindex(columns=[True, False]).dropna()
+    added = (pairs[True] / pairs[False] - 1).rename("added").reset_index()
+    wide = added.pivot_table(index="seed", columns="scheme", values="added")
+    wide = wide.rename(columns=str.upper)
+    wide.attrs["over"] = f"seeds, of {len(added) // max(len(wide), 1)} pairs each"
+    return wide

@@ -134,15 +134,11 @@ def _column(rows: pd.DataFrame, common: dict, name: str) -> pd.Series:
 
 
 def _named(rows: pd.DataFrame, common: dict) -> pd.Series:
-    """The data set of every row; a part of one, or a thin net's, says so and is another one."""
+    """The data set of every row; a part of one says so, and is another one."""
     names = _column(rows, common, "data").astype(str)
-    images = _column(rows, common, "train_size").map(
+    return names + _column(rows, common, "train_size").map(
         lambda count: "" if pd.isna(count) else f", {count:g} images"
     )
-    width = _column(rows, common, "width").map(
-        lambda share: "" if pd.isna(share) or share == 1 else f", width {share:g}"
-    )
-    return names + images + width
 
 
 def compare(ours: pd.DataFrame) -> pd.DataFrame:
