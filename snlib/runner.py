@@ -8,15 +8,13 @@ result does not depend on how many workers there were.
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from snlib import worker
+from snlib import interrupts, worker
 from snlib.errors import UserError, require
 from snlib.results import Store
 from snlib.runs import Run
@@ -32,6 +30,19 @@ class Outcome:
     done: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     unfinished: list[str] = field(default_factory=list)
+
+    def note(
+        self, run: Run, status: str, on_done: Callable[[Run, str], None] | None = None
+    ) -> None:
+        """Take down how a run ended: "done", "diverged", "unfinished" or "failed: why"."""
+        if status.startswith("failed"):
+            self.failed[run.name] = status.removeprefix("failed: ")
+        elif status == "unfinished":
+            self.unfinished.append(run.name)
+        else:
+            self.done.append(run.name)
+        if on_done is not None:
+            on_done(run, status)
 
 
 def cost(run: Run, images: int | None = None) -> float:
@@ -91,45 +102,34 @@ def execute(
         initargs=(reports,),
     )
     tasks = {}
-    try:
-        with _interrupts_kept_from_children():
-            for run, suites in todo.items():
-                arguments = (run, suites, where, device, data_root, deadline)
-                tasks[pool.submit(worker.work_alone, *arguments)] = run
-        while tasks:
-            ready, _ = concurrent.futures.wait(
-                tasks, timeout=0.2, return_when=concurrent.futures.FIRST_COMPLETED
-            )
-            while not reports.empty():
-                name, fraction = reports.get()
-                if on_progress is not None:
-                    on_progress(name, fraction)
-            for task in ready:
-                _collect(tasks.pop(task), task, outcome, on_done)
-    except concurrent.futures.process.BrokenProcessPool as error:
-        raise UserError(
-            "a worker process was killed from outside, most likely for want of memory. Finished "
-            "records are whole; give the same command again with fewer --workers."
-        ) from error
-    finally:
-        processes = list((pool._processes or {}).values())
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.kill()
+    with interrupts.noted() as check:
+        try:
+            with interrupts.kept_from_children():
+                for run, suites in todo.items():
+                    arguments = (run, suites, where, device, data_root, deadline)
+                    tasks[pool.submit(worker.work_alone, *arguments)] = run
+            while tasks:
+                check()
+                ready, _ = concurrent.futures.wait(
+                    tasks, timeout=0.2, return_when=concurrent.futures.FIRST_COMPLETED
+                )
+                while not reports.empty():
+                    name, fraction = reports.get()
+                    if on_progress is not None:
+                        on_progress(name, fraction)
+                for task in ready:
+                    _collect(tasks.pop(task), task, outcome, on_done)
+        except concurrent.futures.process.BrokenProcessPool as error:
+            raise UserError(
+                "a worker process was killed from outside, most likely for want of memory. "
+                "Finished records are whole; give the same command again with fewer --workers."
+            ) from error
+        finally:
+            processes = list((pool._processes or {}).values())
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                process.kill()
     return outcome
-
-
-@contextlib.contextmanager
-def _interrupts_kept_from_children():
-    """Processes started inside never see Ctrl-C, not even while they are still importing."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _collect(run: Run, task, outcome: Outcome, on_done) -> None:
@@ -143,14 +143,7 @@ def _collect(run: Run, task, outcome: Outcome, on_done) -> None:
         raise
     except Exception as error:  # one run's mishap must not end the others
         status = f"failed: {type(error).__name__}: {error}"
-    if status.startswith("failed"):
-        outcome.failed[run.name] = status.removeprefix("failed: ")
-    elif status == "unfinished":
-        outcome.unfinished.append(run.name)
-    else:
-        outcome.done.append(run.name)
-    if on_done is not None:
-        on_done(run, status)
+    outcome.note(run, status, on_done)
 
 
 def default_workers(device: str) -> int:

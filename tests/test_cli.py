@@ -206,20 +206,23 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no process groups on Windows")
-def test_ctrl_c_while_workers_start(tmp_path):
+@pytest.mark.parametrize("children", [2, 3], ids=["first", "second"])
+def test_ctrl_c_while_workers_start(children, tmp_path):
     psutil = pytest.importorskip("psutil")
     process = tiny_experiment.start("run", "slow", "--store", tmp_path, "--workers", "2")
     parent = psutil.Process(process.pid)
-    # Two workers and multiprocessing's resource tracker; the workers are still importing torch.
-    wait_for(lambda: len(parent.children()) == 3, process)
-    children = parent.children()
-    _, err = interrupted(process)
-    assert process.returncode == 130 and "Traceback" not in err and "Stopped." in err
-    assert not psutil.wait_procs(children, timeout=20)[1]
+    # multiprocessing's resource tracker and one worker or two, the last of them just started
+    wait_for(lambda: len(parent.children()) >= children, process)
+    out, err = interrupted(process)
+    assert process.returncode == 130 and out == "", err
+    assert err.strip().count("\n") == 0 and err.strip().startswith("Stopped."), err
 
 
 def interrupted(process: subprocess.Popen) -> tuple[str, str]:
-    """Press Ctrl-C and return what the command printed; nothing of it is left afterwards."""
+    """Press Ctrl-C and return what the command printed.
+
+    Its pipes close only with the last process that holds them, so a worker that stays is an error.
+    """
     os.killpg(process.pid, signal.SIGINT)
     try:
         return process.communicate(timeout=60)
