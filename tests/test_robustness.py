@@ -172,7 +172,7 @@ def test_checks_of_a_net_whose_gradients_are_right(data, run) -> None:
     huge = counted(data, robustness.HUGE * eps, "true", norm)
     assert found["none"] == pytest.approx(counted(data, 0.0, "true"))
     assert found["pgm15_predicted"] == pytest.approx(counted(data, eps, "predicted", norm))
-    for name in ("one_step", "pgm15_true", "pgm15_log_odds", "strongest"):
+    for name in ("one_step", "pgm15_true", "pgm15_log_odds", "restarts", "targeted", "strongest"):
         assert found[name] == pytest.approx(sound), name
     assert found["noise"] > sound and found["huge"] == pytest.approx(huge)
     assert set(values(rows, "zero_gradient").values()) == {0.0}
@@ -187,13 +187,35 @@ def test_saturation_shows_in_the_share_of_zero_gradients(data) -> None:
     assert found["strongest"] == pytest.approx(counted(data, 1.5, "true"))
 
 
+class Flat(nn.Module):
+    """Three classes: the right one just ahead, its rivals on either side in one direction.
+
+    Logits (0, a z - b, -a z - b), z the first coordinate, and so small that probabilities are all
+    but equal: the gradients of the rivals cancel in the log-odds at z = 0, and each alone wins
+    from |z| = b / a on.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = 1e-3 * x.reshape(len(x), -1)[:, 0]
+        return torch.stack([torch.zeros_like(z), z - 1e-3, -z - 1e-3], dim=1)
+
+
+def test_every_other_class_is_tried(data) -> None:
+    x = torch.zeros(10, 1, 1, 2)
+    x[5:, 0, 0, 1] = 3.0  # the second coordinate does not matter
+    here = {"x_test": x, "y_test": torch.zeros(10, dtype=torch.int64), "classes": 3}
+    found = values(rows_of(Data(**{**vars(data), **here}), Flat(), "checks"))
+    assert found["none"] == found["pgm15_log_odds"] == 1.0  # the two slopes cancel
+    assert found["targeted"] == 0.0  # eps is 1.5, the boundary at 1
+
+
 def test_masked_gradients_show_in_what_random_search_breaks(data) -> None:
     rows = rows_of(data, Linear(grid=0.25), "checks")
     found, broken = values(rows), values(rows, "broken")["square"]
     assert set(values(rows, "zero_gradient").values()) == {1.0}
     assert found["pgm15_log_odds"] == found["none"] == found["huge"]
     assert broken > 0.1
-    # two random starts come before random search, and may break some themselves
+    # random starts come before random search, and may break some themselves
     assert found["strongest"] <= found["none"] - broken + 1e-9
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -25,11 +26,14 @@ PUBLISHED_BETA = {"erm": 1.6, "fgm": 1.6, "pgm": 1.6, "wrm": 1.3}
 """The budgets of the paper's figure."""
 
 MARKERS = {"erm": "s", "fgm": "D", "pgm": "v", "wrm": "o"}
-MARKED = (
-    {"erm": 25, "fgm": 50, "pgm": 50, "wrm": 37},
-    {"erm": 100, "fgm": 170, "pgm": 115, "wrm": 100},
-)
-"""The paper's markers, and the epochs at which its curves carry them: first panel, other panels."""
+"""The paper's markers."""
+
+MARKED = {
+    "Random labels": {"erm": 25, "fgm": 50, "pgm": 50, "wrm": 37},
+    "Random labels (SN)": {"erm": 100, "fgm": 170, "pgm": 120, "wrm": 100},
+    "True labels (SN)": {"erm": 100, "fgm": 170, "pgm": 110, "wrm": 100},
+}
+"""Epochs at which the paper's curves carry their markers."""
 
 STEPS = 390
 """Steps of an epoch in the paper: 50,000 images, batches of 128."""
@@ -145,7 +149,7 @@ def who_memorizes(table: pd.DataFrame, *, paper: bool = True, window: int = 10) 
     for column, panel in enumerate(PANELS):
         _draw(array[0, column], rows[rows["panel"] == panel], panel, window)
         if paper:
-            _draw_published(array[1, column], panel, column)
+            _draw_published(array[1, column], panel)
     array[0, 0].set_ylim(0, 104)
     for line in array:
         line[0].set_ylabel("training accuracy (%)")
@@ -172,7 +176,7 @@ def _draw(ax: Axes, rows: pd.DataFrame, panel: str, window: int) -> None:
         )
 
 
-def _draw_published(ax: Axes, panel: str, column: int) -> None:
+def _draw_published(ax: Axes, panel: str) -> None:
     ax.set_title(f"published: {panel[0].lower()}{panel[1:]}", fontsize=10)
     ax.set_xlabel("training steps (thousands)")
     ax.set_xlim(-4, 82)
@@ -180,17 +184,11 @@ def _draw_published(ax: Axes, panel: str, column: int) -> None:
     theirs = published_by_epoch()
     for scheme, marker in MARKERS.items():
         own = theirs[(theirs["panel"] == panel) & (theirs["scheme"] == scheme)]
-        at = MARKED[min(column, 1)][scheme] * STEPS
-        place = int((own["step"] - at).abs().to_numpy().argmin())
-        ax.plot(
-            own["step"] / 1000,
-            100 * own["accuracy"],
-            color=style.COLOR[scheme],
-            linewidth=1,
-            marker=marker,
-            markerfacecolor="none",
-            markevery=[place],
-        )
+        steps, accuracy = own["step"].to_numpy(), 100 * own["accuracy"].to_numpy()
+        color, at = style.COLOR[scheme], STEPS * MARKED[panel][scheme]
+        ax.plot(steps / 1000, accuracy, color=color, linewidth=1)
+        height = np.interp(at, steps, accuracy)
+        ax.plot(at / 1000, height, color=color, marker=marker, markerfacecolor="white")
 
 
 def _legend(figure: Figure, rows: pd.DataFrame, window: int, *, paper: bool) -> None:

@@ -30,7 +30,7 @@ STRENGTHS = {
     "none": ("no attack", "#999999", "o"),
     "pgm15_predicted": ("PGM-15, predicted labels (the paper's protocol)", "#0173b2", "s"),
     "pgm15_log_odds": ("PGM-15, true labels, log-odds", "#de8f05", "D"),
-    "strongest": ("+ PGM-40 with random starts, + random search", "#029e73", "v"),
+    "strongest": ("+ random starts, every other class, random search", "#029e73", "v"),
     "autoattack": ("AutoAttack", "#cc78bc", "^"),
 }
 """Attacks from none to the strongest: label, colour, marker."""

@@ -1,0 +1,122 @@
+"""The figures of notebook 09: what is drawn is what the rows say."""
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from snlib import crossovers
+from snlib.errors import UserError
+from snlib.figures import robustness, style
+
+INF = math.inf
+NETS = {"erm": ("erm", math.nan), "fgm": ("fgm", 2.0), "pgm": ("pgm", 2.0), "wrm": ("wrm", 2.0)}
+NETS |= {"pgm_inf": ("pgm", INF)}
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    """Every net under every attack, two seeds: errors 10 % times the place of net and attack."""
+    rows = []
+    attacks = [*crossovers.ATTACKS, "pgm_log_odds"]
+    for place, (net, (scheme, norm)) in enumerate(NETS.items()):
+        for seed in (0, 1):
+            for beta in (INF, 1.6):
+                run = dict(run=f"{net}{seed}{beta}", scheme=scheme, norm=norm, beta=beta, seed=seed)
+                run |= dict(split="test")
+                for other, attack in enumerate(attacks):
+                    error = 0.1 * place + 0.1 * other + 0.02 * seed + 0.1 * (beta < INF)
+                    about = {**run, "attack": attack}
+                    rows.append({**about, "quantity": "unit", "x": math.nan, "value": 0.5})
+                    for x in (0.0, 0.5, 1.0):
+                        row = {**about, "quantity": "accuracy", "x": x}
+                        rows.append({**row, "value": 1 - error - 0.05 * x})
+    return pd.DataFrame(rows)
+
+
+def drawn(ax, color: str) -> np.ndarray:
+    """The points of the one line of that colour."""
+    (line,) = [one for one in ax.lines if one.get_color() == color and one.get_linestyle() == "-"]
+    return np.stack([line.get_xdata(), line.get_ydata()])
+
+
+def test_the_eight_panels_are_the_papers(table) -> None:
+    figure = robustness.against_eps(table)
+    assert not plt.fignum_exists(figure.number)
+    assert len(figure.axes) == 8
+    names = [ax.get_title().replace("$\\ell_\\infty$", "linf") for ax in figure.axes]
+    assert names[2] == "ERM net, PGM linf attack" and names[7] == "WRM net, WRM attack"
+    paper = robustness.published_errors()
+    for place, (ax, (net, attack)) in enumerate(zip(figure.axes, crossovers.PANELS, strict=True)):
+        error = 10 * (list(NETS).index(net) + crossovers.ATTACKS.index(attack)) + 1  # mean of seeds
+        expected = [[0, 1, 2], [error, error + 2.5, error + 5]]
+        assert np.allclose(drawn(ax, style.FREE), expected), place
+        assert np.allclose(drawn(ax, style.CAPPED)[1], np.array(expected[1]) + 10), place
+        theirs = paper[(paper["net"] == net) & (paper["attack"] == attack) & paper["sn"]]
+        assert np.allclose(drawn(ax, "#444444"), [theirs["share"], 100 * theirs["error"]])
+
+
+def test_published_errors_are_those_that_the_authors_printed() -> None:
+    """FACTS, F-adv, panel 7: accuracies printed in an executed notebook; radii 0 to 5 elsewhere."""
+    rows = robustness.published_errors().set_index(["net", "attack", "sn"]).sort_index()
+    free = (0.7100, 0.4379, 0.2583, 0.1935, 0.1755, 0.1698)
+    capped = (0.7536, 0.5416, 0.2600, 0.1375, 0.1119, 0.1071)
+    for sn, accuracies in ((False, free), (True, capped)):
+        own = rows.loc[("pgm_inf", "pgm_inf", sn)]
+        assert own["error"].tolist() == pytest.approx([1 - value for value in accuracies], abs=1e-4)
+        assert own["share"].tolist() == pytest.approx(range(6))
+    for pair in crossovers.PANELS:
+        assert len(rows.loc[(*pair, True)]) >= 6
+    assert rows.loc[("pgm", "pgm", True)]["eps"].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_every_pair_has_a_panel(table) -> None:
+    figure = robustness.every_pair(table)
+    assert len(figure.axes) == 5 * 5
+    last = figure.axes[-1]  # the linf net or WRM, by the order of names, under PGM with true labels
+    assert drawn(last, style.FREE)[1][0] == pytest.approx(10 * (list(NETS).index("wrm") + 4) + 1)
+    assert figure.axes[4].get_title() == "PGM, true labels attack"
+
+
+def test_a_table_without_a_panel_is_refused(table) -> None:
+    with pytest.raises(UserError, match="'pgm_inf'"):
+        robustness.against_eps(table[table["attack"] != "pgm_inf"])
+
+
+def strengths(beta: float, seed: int, values: dict[str, float]) -> list[dict]:
+    run = dict(beta=beta, seed=seed, split="test", quantity="accuracy")
+    return [{**run, "attack": name, "x": 0.5, "value": v} for name, v in values.items()]
+
+
+@pytest.fixture
+def graded() -> pd.DataFrame:
+    """Two budgets, two seeds, attacks that get stronger; with what else such a table has."""
+    rows = []
+    for beta, drop in ((INF, 0.2), (1.0, 0.1)):
+        for seed in (0, 1):
+            rest = {"none": 0.9, "pgm15_predicted": 0.6, "pgm15_true": 0.6 - drop / 2}
+            rest |= {"pgm15_log_odds": 0.6 - drop, "strongest": 0.5 - drop - 0.02 * seed}
+            rows += strengths(beta, seed, rest | {"huge": 0.0})
+    stray = {**rows[0], "x": math.nan, "value": 0.123}  # the accuracy of the suite `accuracy`
+    zeros = {**rows[1], "quantity": "zero_gradient", "value": 0.0}
+    return pd.DataFrame([*rows, stray, zeros])
+
+
+def test_strengths_are_one_row_a_run(graded) -> None:
+    runs = robustness.by_strength(graded).set_index(["beta", "seed"])
+    assert list(runs) == ["none", "pgm15_predicted", "pgm15_log_odds", "strongest"]
+    assert runs.loc[(INF, 1)].tolist() == pytest.approx([0.9, 0.6, 0.4, 0.28])
+    with pytest.raises(UserError, match="strongest"):
+        robustness.by_strength(graded[graded["attack"] != "strongest"])
+
+
+def test_ranks_draw_accuracies_and_what_is_lost(graded) -> None:
+    left, right = robustness.ranks(graded).axes
+    colors = {name: look[1] for name, look in robustness.STRENGTHS.items()}
+    assert np.allclose(drawn(left, colors["strongest"])[1], [39, 29])  # beta 1, then none
+    assert np.allclose(drawn(right, colors["pgm15_log_odds"])[1], [10, 20])
+    more = pd.concat([graded, graded[graded["attack"] == "huge"].assign(attack="autoattack")])
+    with_auto = robustness.ranks(more).axes[1]
+    assert colors["autoattack"] in {line.get_color() for line in with_auto.lines}
