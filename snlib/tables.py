@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -34,7 +36,46 @@ def _later(settings: Mapping) -> dict[str, object]:
 
 def make(name: str, scale: str, where: str | Path | Store = "recorded") -> str | None:
     """The text of an experiment's table, made from records alone; None if there is no record."""
-    chosen, store = experiment(name), results.store(where)
+    found = _collect(experiment(name), scale, results.store(where))
+    return None if found is None else results.table_text(*found)
+
+
+def measured(
+    name: str,
+    quantities: Iterable[str],
+    scale: str = "quick",
+    store: str | Path | Store = "recorded",
+) -> pd.DataFrame:
+    """Quantities of an experiment's runs that its table leaves out, read from the records.
+
+    Args:
+        name: the experiment.
+        quantities: such as "margin"; the suites measured decide which there are.
+        scale: as for `load`.
+        store: as for `load`.
+
+    Returns:
+        DataFrame as of `load`, with the same columns.
+
+    Raises:
+        UserError: nothing recorded, or a quantity that the records do not hold.
+    """
+    chosen = dataclasses.replace(experiment(name), quantities=frozenset(quantities))
+    found = _collect(chosen, scale, results.store(store))
+    require(found is not None, f"nothing is recorded of {name} at scale {scale}.")
+    table, header = found
+    absent = sorted(chosen.quantities - set(table["quantity"]))
+    require(not absent, f"the records of {name} hold no {', '.join(absent)}.")
+    table["x"] = table["x"].map(results.restore).astype(float)
+    table = table.replace({None: math.nan}).infer_objects()  # as `load` gives it
+    table.attrs["provenance"] = header
+    return table
+
+
+def _collect(
+    chosen: Experiment, scale: str, store: Store
+) -> tuple[pd.DataFrame, dict[str, object]] | None:
+    """The rows of an experiment's records, and the header of its table."""
     runs = chosen.at(scale)
     columns = varying(runs)
     parts, records = [], []
@@ -46,10 +87,8 @@ def make(name: str, scale: str, where: str | Path | Store = "recorded") -> str |
             parts.append(results.rows_of(record, columns, chosen.quantities, chosen.suites, later))
     if not records:
         return None
-    return results.table_text(
-        pd.concat(parts, ignore_index=True).drop(columns="suite"),
-        _header(chosen, scale, runs, columns, records),
-    )
+    table = pd.concat(parts, ignore_index=True).drop(columns="suite")
+    return table, _header(chosen, scale, runs, columns, records)
 
 
 def _header(

@@ -289,3 +289,23 @@ def test_means_of_groups():
     expected.append(stats.t.ppf(0.975, 2) * math.sqrt(7) / math.sqrt(3))
     assert found["half"].tolist() == pytest.approx(expected)
     assert means(table, ["beta"])["mean"].tolist() == [2.6]
+
+
+def test_what_the_table_leaves_out_is_read_from_the_records(store):
+    table = tables.load("tiny", store=store)
+    assert set(table["quantity"]) == {"accuracy"}
+    other = tables.measured("tiny", ("loss", "accuracy"), store=store)
+    same = other[other["quantity"] == "accuracy"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(same[table.columns], table, rtol=1e-5, check_dtype=False)
+    assert (other["quantity"] == "loss").sum() == len(TINY.at("quick"))
+    # the accuracy under the attack belongs to a suite that this experiment does not ask for
+    assert not (other["attack"] == "pgm").any()
+    stored, read = table.attrs["provenance"], other.attrs["provenance"]
+    assert all(read[key] == stored[key] for key in ("settings", "columns", "mean_norm", "data"))
+
+
+def test_quantities_that_are_not_there_are_named(store, tmp_path):
+    with pytest.raises(UserError, match=r"the records of tiny hold no margin, wit\."):
+        tables.measured("tiny", ("wit", "loss", "margin"), store=store)
+    with pytest.raises(UserError, match=r"nothing is recorded of tiny at scale laptop"):
+        tables.measured("tiny", ("loss",), "laptop", store=store)
