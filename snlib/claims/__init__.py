@@ -5,9 +5,9 @@ from a table to one number a seed; `judge` puts them together from records alone
 """
 
 from snlib.claims.catalogue import CLAIMS
-from snlib.claims.judge import STRICT, judge, judge_all, weigh
+from snlib.claims.judge import STRICT, judge, judge_all, weigh, weigh_all
 from snlib.claims.rule import LEAST_SEEDS, SCALES, Claim, Evidence, verdict
-from snlib.claims.summary import overview, report, summary
+from snlib.claims.summary import firm, overview, report, summary
 
 __all__ = [
     "CLAIMS",
@@ -16,6 +16,7 @@ __all__ = [
     "STRICT",
     "Claim",
     "Evidence",
+    "firm",
     "judge",
     "judge_all",
     "overview",
@@ -23,4 +24,5 @@ __all__ = [
     "summary",
     "verdict",
     "weigh",
+    "weigh_all",
 ]

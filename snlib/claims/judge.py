@@ -76,11 +76,32 @@ def judge(scale: str = "quick", store: str = "recorded") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def judge_all(store: str = "recorded", scales: tuple[str, ...] = SCALES) -> pd.DataFrame:
-    """`judge` at several scales, one below the other, with a column scale."""
-    return pd.concat(
-        [judge(scale, store).assign(scale=scale) for scale in scales], ignore_index=True
-    )
+def judge_all(
+    store: str = "recorded", scales: tuple[str, ...] = SCALES, *, only: str | None = None
+) -> pd.DataFrame:
+    """`judge` at several scales, one below the other, with a column scale.
+
+    Args:
+        store: where the tables are.
+        scales: in order.
+        only: the one scale that is read from `store`, the others from the committed evidence.
+    """
+    return _at_scales(judge, store, scales, only)
+
+
+def weigh_all(
+    store: str = "recorded", scales: tuple[str, ...] = SCALES, *, only: str | None = None
+) -> pd.DataFrame:
+    """`weigh` at several scales, as `judge_all`."""
+    return _at_scales(weigh, store, scales, only)
+
+
+def _at_scales(function, store: str, scales: tuple[str, ...], only: str | None) -> pd.DataFrame:
+    found = [
+        function(scale, store if only in (None, scale) else "recorded").assign(scale=scale)
+        for scale in scales
+    ]
+    return pd.concat(found, ignore_index=True)
 
 
 def _table(name: str, scale: str, store: str) -> pd.DataFrame | str:

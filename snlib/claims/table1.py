@@ -83,7 +83,7 @@ def measured(table: pd.DataFrame) -> pd.DataFrame:
         DataFrame: the columns of `KEY`, seed, `COLUMNS`, budgets (how many were tried, none
         included). A configuration without a run without SN is left out.
     """
-    rows = _accuracies(table)
+    rows = accuracies(table)
     free = rows[np.isinf(rows["beta"])].set_index([*KEY, "seed"])
     capped = rows.merge(chosen(rows, KEY, "beta")).set_index([*KEY, "seed"])
     wide = pd.DataFrame(
@@ -106,7 +106,7 @@ def _with_parts(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _accuracies(table: pd.DataFrame) -> pd.DataFrame:
+def accuracies(table: pd.DataFrame) -> pd.DataFrame:
     """One row a run: `KEY`, beta, seed, train, validation, test."""
     rows = table[(table["quantity"] == "accuracy") & (table["attack"] == "training")]
     common = table.attrs.get("provenance", {}).get("settings", {})

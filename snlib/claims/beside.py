@@ -1,0 +1,97 @@
+"""Published and measured rows of Table 1 side by side, as notebook 10 prints and draws them."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from snlib import tables
+from snlib.claims.table1 import KEY, accuracies, measured, published
+from snlib.errors import UserError, require
+from snlib.statistics import interval
+
+TABLES = ("table1_cifar10", "table1_mnist", "table1_svhn", "table1_digits")
+
+SHOWN = ["free_train", "free_test", "sn_train", "sn_test", "gain"]
+
+
+def load(scale: str = "quick", store: str = "recorded") -> list[pd.DataFrame]:
+    """The tables of Table 1 that are recorded at a scale.
+
+    Raises:
+        UserError: if none is, with the command that makes one.
+    """
+    found, reasons = [], []
+    for name in TABLES:
+        try:
+            found.append(tables.load(name, scale=scale, store=store))
+        except UserError as error:
+            reasons.append(str(error))
+    told = [reason for reason in reasons if "Compute it" in reason or "Record it" in reason]
+    require(bool(found), (told or reasons)[0] if reasons else "")
+    return found
+
+
+def rows(loaded: list[pd.DataFrame]) -> pd.DataFrame:
+    """`table1.measured` of several tables."""
+    return pd.concat([measured(table) for table in loaded], ignore_index=True)
+
+
+def side_by_side(ours: pd.DataFrame) -> pd.DataFrame:
+    """Every published configuration with ours where there is one.
+
+    Args:
+        ours: of `rows`. Rows on other data, or on a part of the paper's, meet no published one.
+
+    Returns:
+        DataFrame, a row a configuration: `published`, and of ours beta_here, the means over seeds
+        of `SHOWN` ending in `_here`, `difference` (our gain minus the published), `half` (of its
+        95 % interval over seeds; the published number is one run, taken as it is), seeds.
+    """
+    return (
+        published()
+        .merge(means(ours).drop(columns="half_reduction"), on=KEY, how="left")
+        .assign(
+            seeds=lambda found: found["seeds"].fillna(0).astype(int),
+            difference=lambda found: found["gain_here"] - found["gain"],
+        )
+    )
+
+
+def means(ours: pd.DataFrame) -> pd.DataFrame:
+    """A row a configuration: `SHOWN`, rise, reduction (means over seeds, `_here`), half, seeds."""
+    found = []
+    for key, group in ours.groupby(KEY, sort=False):
+        numbers = {f"{name}_here": group[name].mean() for name in (*SHOWN, "rise", "reduction")}
+        found.append(
+            dict(zip(KEY, key, strict=True))
+            | {"beta_here": group["beta"].iloc[0], **numbers}
+            | {"half": interval(group["gain"])[1], "seeds": len(group)}
+            | {"half_reduction": interval(group["reduction"])[1]}
+        )
+    columns = [*KEY, "beta_here", *(f"{name}_here" for name in (*SHOWN, "rise", "reduction"))]
+    return pd.DataFrame(found, columns=[*columns, "half", "seeds", "half_reduction"])
+
+
+def alone(loaded: list[pd.DataFrame]) -> pd.DataFrame:
+    """What a single run would have reported: the budget chosen by each seed's own validation.
+
+    Returns:
+        DataFrame, a row a configuration and seed: `KEY`, seed, beta, gain (in test accuracy),
+        validation_gain (the same number on the images by which the budget was chosen).
+    """
+    found = []
+    for table in loaded:
+        for (*key, seed), runs in accuracies(table).groupby([*KEY, "seed"]):
+            free = runs[runs["beta"] == math.inf]
+            if free.empty:
+                continue
+            best = runs.sort_values(["validation", "beta"]).iloc[-1]
+            found.append(
+                dict(zip(KEY, key, strict=True))
+                | {"seed": seed, "beta": best["beta"]}
+                | {"gain": best["test"] - free["test"].iloc[0]}
+                | {"validation_gain": best["validation"] - free["validation"].iloc[0]}
+            )
+    return pd.DataFrame(found, columns=[*KEY, "seed", "beta", "gain", "validation_gain"])
