@@ -45,14 +45,19 @@ def errors(table: pd.DataFrame) -> pd.DataFrame:
         "table has no accuracy against eps, or no radius of training (quantity unit); "
         "give the table of the experiment robustness.",
     )
-    linf = np.isinf(rows["norm"]) if "norm" in rows else pd.Series(False, index=rows.index)
-    rows = rows.assign(net=rows["scheme"].where(~linf, rows["scheme"] + "_inf"))
+    rows = rows.assign(net=nets(rows))
     keys = ["run", "attack"]
     rows = rows.merge(units[[*keys, "value"]].rename(columns={"value": "unit"}), on=keys)
     rows = rows.assign(share=rows["x"] / rows["unit"], error=1.0 - rows["value"])
     rows = rows.rename(columns={"x": "eps"})
     columns = ["net", "beta", "seed", "attack", "eps", "share", "error"]
     return rows[columns].sort_values(columns[:5], ignore_index=True)
+
+
+def nets(rows: pd.DataFrame) -> pd.Series:
+    """The name of each row's net among `NETS`: its scheme, `pgm_inf` if it is trained in linf."""
+    linf = np.isinf(rows["norm"]) if "norm" in rows else pd.Series(False, index=rows.index)
+    return rows["scheme"].where(~linf, rows["scheme"] + "_inf")
 
 
 def advantages(rows: pd.DataFrame) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pytest
 
 from snlib import crossovers
 from snlib.errors import UserError
-from snlib.figures import robustness, style
+from snlib.figures import robustness, strengths, style
 
 INF = math.inf
 NETS = {"erm": ("erm", math.nan), "fgm": ("fgm", 2.0), "pgm": ("pgm", 2.0), "wrm": ("wrm", 2.0)}
@@ -85,7 +85,21 @@ def test_a_table_without_a_panel_is_refused(table) -> None:
         robustness.against_eps(table[table["attack"] != "pgm_inf"])
 
 
-def strengths(beta: float, seed: int, values: dict[str, float]) -> list[dict]:
+def test_one_step_of_the_axis(table) -> None:
+    rows = crossovers.errors(table)
+    (ax,) = robustness.at_step(rows, "pgm", 1).axes
+    names = [tick.get_text() for tick in ax.get_xticklabels()]
+    assert len(names) == 5 and names[0] == "FGM\n1.0 ×"  # 0.5 of a unit of 0.5
+    dots = [one.get_offsets()[:, 1] for one in ax.collections if len(one.get_offsets()) == 2]
+    means = sorted(float(np.mean(heights)) for heights in dots)
+    # the net is third; error 20 + 10 an attack + 1 (mean of seeds) + 2.5 at this radius, SN + 10
+    expected = [20 + 10 * attack + 3.5 + 10 * sn for attack in range(5) for sn in (0, 1)]
+    assert means == pytest.approx(sorted(expected))
+    with pytest.raises(UserError, match="step is 3"):
+        robustness.at_step(rows, "pgm", 3)
+
+
+def graded_rows(beta: float, seed: int, values: dict[str, float]) -> list[dict]:
     run = dict(beta=beta, seed=seed, split="test", quantity="accuracy")
     return [{**run, "attack": name, "x": 0.5, "value": v} for name, v in values.items()]
 
@@ -98,25 +112,40 @@ def graded() -> pd.DataFrame:
         for seed in (0, 1):
             rest = {"none": 0.9, "pgm15_predicted": 0.6, "pgm15_true": 0.6 - drop / 2}
             rest |= {"pgm15_log_odds": 0.6 - drop, "strongest": 0.5 - drop - 0.02 * seed}
-            rows += strengths(beta, seed, rest | {"huge": 0.0})
+            rows += graded_rows(beta, seed, rest | {"huge": 0.0})
     stray = {**rows[0], "x": math.nan, "value": 0.123}  # the accuracy of the suite `accuracy`
     zeros = {**rows[1], "quantity": "zero_gradient", "value": 0.0}
     return pd.DataFrame([*rows, stray, zeros])
 
 
 def test_strengths_are_one_row_a_run(graded) -> None:
-    runs = robustness.by_strength(graded).set_index(["beta", "seed"])
+    runs = strengths.by_strength(graded).set_index(["beta", "seed"])
     assert list(runs) == ["none", "pgm15_predicted", "pgm15_log_odds", "strongest"]
     assert runs.loc[(INF, 1)].tolist() == pytest.approx([0.9, 0.6, 0.4, 0.28])
     with pytest.raises(UserError, match="strongest"):
-        robustness.by_strength(graded[graded["attack"] != "strongest"])
+        strengths.by_strength(graded[graded["attack"] != "strongest"])
+
+
+def test_checks_are_one_row_a_run_weak_attacks_first(graded) -> None:
+    both = pd.concat([graded.assign(scheme="pgm", norm=norm) for norm in (2.0, INF)])
+    found = strengths.checked(both)
+    assert list(dict.fromkeys(found["net"])) == ["pgm", "pgm_inf"] and len(found) == 8
+    assert list(found)[3:] == [
+        *("none", "pgm15_predicted", "pgm15_true", "pgm15_log_odds", "strongest", "huge")
+    ]
+    free = found[(found["net"] == "pgm_inf") & np.isinf(found["beta"]) & (found["seed"] == 1)]
+    assert free["strongest"].tolist() == pytest.approx([0.28])
+    zeros = strengths.checked(both, "zero_gradient")
+    assert list(zeros)[3:] == ["pgm15_predicted"] and (zeros["pgm15_predicted"] == 0).all()
+    with pytest.raises(UserError, match="'broken'"):
+        strengths.checked(both, "broken")
 
 
 def test_ranks_draw_accuracies_and_what_is_lost(graded) -> None:
-    left, right = robustness.ranks(graded).axes
-    colors = {name: look[1] for name, look in robustness.STRENGTHS.items()}
+    left, right = strengths.ranks(graded).axes
+    colors = {name: look[1] for name, look in strengths.STRENGTHS.items()}
     assert np.allclose(drawn(left, colors["strongest"])[1], [39, 29])  # beta 1, then none
     assert np.allclose(drawn(right, colors["pgm15_log_odds"])[1], [10, 20])
     more = pd.concat([graded, graded[graded["attack"] == "huge"].assign(attack="autoattack")])
-    with_auto = robustness.ranks(more).axes[1]
+    with_auto = strengths.ranks(more).axes[1]
     assert colors["autoattack"] in {line.get_color() for line in with_auto.lines}

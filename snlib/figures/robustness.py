@@ -26,15 +26,6 @@ PUBLISHED_UNIT = {"fgm": 2.433, "pgm": 2.433, "pgm_inf": 0.1, "wrm": 5.138}
 LOOK = {False: (style.FREE, "s"), True: (style.CAPPED, "o")}
 """Colour and marker without and with SN; the markers are the paper's."""
 
-STRENGTHS = {
-    "none": ("no attack", "#999999", "o"),
-    "pgm15_predicted": ("PGM-15, predicted labels (the paper's protocol)", "#0173b2", "s"),
-    "pgm15_log_odds": ("PGM-15, true labels, log-odds", "#de8f05", "D"),
-    "strongest": ("+ random starts, every other class, random search", "#029e73", "v"),
-    "autoattack": ("AutoAttack", "#cc78bc", "^"),
-}
-"""Attacks from none to the strongest: label, colour, marker."""
-
 
 @functools.cache
 def _published() -> pd.DataFrame:
@@ -180,72 +171,39 @@ def _legend(figure: Figure, rows: pd.DataFrame, *, paper: bool) -> None:
     )
 
 
-def by_strength(table: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy of every run at its radius under attacks from none to the strongest recorded.
+def at_step(rows: pd.DataFrame, net: str, step: int) -> Figure:
+    """Error of one net under every attack at one step of the axis, without and with SN.
 
     Args:
-        table: of the experiment `ranks` (or `autoattack`, which has one attack more).
-
-    Returns:
-        DataFrame beta, seed and a column an attack of `STRENGTHS`, accuracies in [0, 1].
-
-    Raises:
-        UserError: if the table lacks an attack that every such table has.
+        rows: as `crossovers.errors` returns them.
+        net: one of `NETS`.
+        step: 0 to 5, the paper's axis: step 5 is twice the radius of training in l2, five times in
+            linf, and the step of training of WRM.
     """
-    named = table["attack"].isin(STRENGTHS) & (table["quantity"] == "accuracy")
-    rows = table[named & table["x"].notna()]
-    missing = set(STRENGTHS) - {"autoattack"} - set(rows["attack"])
-    require(
-        not missing,
-        f"table has no accuracy under {', '.join(sorted(missing))}; "
-        "give the table of the experiment ranks.",
-    )
-    wide = rows.pivot(index=["beta", "seed"], columns="attack", values="value").reset_index()
-    wide.columns.name = None
-    return wide[["beta", "seed", *(name for name in STRENGTHS if name in wide)]]
-
-
-def ranks(table: pd.DataFrame) -> Figure:
-    """Accuracy of PGM nets over beta, attack by attack, and what each takes off the paper's number.
-
-    Bars are 95 % Student intervals over seeds; on the right of differences seed by seed.
-
-    Args:
-        table: of the experiment `ranks` or `autoattack`.
-    """
-    runs = by_strength(table)
-    figure, (axes,) = style.axes(1, 2, (8.6, 3.7))
-    left, right = axes
-    names = [name for name in STRENGTHS if name in runs]
-    for place, name in enumerate(names):
-        _over_beta(left, runs, runs[name], name, (place - len(names) / 2) * 0.06)
-    stronger = names[names.index("pgm15_predicted") + 1 :]
-    for place, name in enumerate(stronger):
-        drop = runs["pgm15_predicted"] - runs[name]
-        _over_beta(right, runs, drop, name, (place - len(stronger) / 2) * 0.08)
-    left.set_ylabel("test accuracy (%)")
-    right.set_ylabel("below the paper's protocol (points)")
-    right.axhline(0, color="#bbbbbb", linewidth=0.8)
-    right.set_ylim(bottom=min(0.0, right.get_ylim()[0]))
-    handles, labels = left.get_legend_handles_labels()
-    place = dict(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
-    title = "PGM nets, one radius; mean and 95 % interval over seeds"
-    figure.legend(handles, labels, title=title, title_fontsize=8, **place)
+    figure, ((ax,),) = style.axes(1, 1, (7.0, 3.2))
+    columns = {**ATTACKS, "pgm_log_odds": "PGM,\ntrue labels"}
+    names = []
+    for place, (attack, name) in enumerate(columns.items()):
+        own = rows[(rows["net"] == net) & (rows["attack"] == attack)]
+        radii = sorted(set(own["eps"]))
+        require(
+            0 <= step < len(radii),
+            f"step is {step!r}; the curves of {net!r} under {attack!r} have {len(radii)} radii.",
+        )
+        own = own[own["eps"] == radii[step]]
+        names.append(f"{name}\n{own['share'].iloc[0]:.1f} ×")
+        for beta, part in own.groupby("beta"):
+            color, marker = LOOK[not math.isinf(beta)]
+            mean, half = statistics.interval(part["error"])
+            x = place + (-0.1 if math.isinf(beta) else 0.1)
+            ax.scatter([x + 0.05] * len(part), 100 * part["error"], s=8, color=color, alpha=0.5)
+            half = 0.0 if math.isnan(half) else 100 * half
+            label = f"SN, β = {beta:g}" if not math.isinf(beta) else "no SN"
+            label = label if place == 0 else None
+            ax.errorbar(x, 100 * mean, half, color=color, marker=marker, capsize=2.5, label=label)
+    ax.set_xticks(range(len(names)), names)
+    ax.set_ylim(0, 104)
+    ax.set_ylabel("test error (%)")
+    ax.set_title(f"{NETS[net]} net; below: eps in multiples of that of training", fontsize=10)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return style.closed(figure)
-
-
-def _over_beta(ax: Axes, runs: pd.DataFrame, values: pd.Series, name: str, shift: float) -> None:
-    label, color, marker = STRENGTHS[name]
-    places = style.beta_axis(ax, runs["beta"])
-    points = statistics.means(runs.assign(value=values), ["beta"])
-    ax.errorbar(
-        points["beta"].map(places).astype(float) + shift,
-        100 * points["mean"].astype(float),
-        yerr=100 * points["half"].fillna(0.0).astype(float),
-        color=color,
-        marker=marker,
-        label=label,
-        capsize=2,
-        elinewidth=0.9,
-        linewidth=1.1,
-    )

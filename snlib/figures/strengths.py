@@ -1,0 +1,127 @@
+"""How strong an attack has to be before the order of the budgets stands; notebook 09."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from snlib import crossovers, statistics
+from snlib.errors import require
+from snlib.figures import style
+
+STRENGTHS = {
+    "none": ("no attack", "#999999", "o"),
+    "pgm15_predicted": ("PGM-15, predicted labels (the paper's protocol)", "#0173b2", "s"),
+    "pgm15_log_odds": ("PGM-15, true labels, log-odds", "#de8f05", "D"),
+    "strongest": ("+ random starts, every other class, random search", "#029e73", "v"),
+    "autoattack": ("AutoAttack", "#cc78bc", "^"),
+}
+"""Attacks from none to the strongest: label, colour, marker."""
+
+CHECKED = (
+    *("none", "noise", "one_step", "pgm15_predicted", "pgm15_true", "pgm15_log_odds"),
+    *("restarts", "targeted", "strongest", "square", "huge"),
+)
+"""The attacks of the suite `checks`, weak ones first; the last two stand apart."""
+
+
+def by_strength(table: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy of every run at its radius under attacks from none to the strongest recorded.
+
+    Args:
+        table: of the experiment `ranks` (or `autoattack`, which has one attack more).
+
+    Returns:
+        DataFrame beta, seed and a column an attack of `STRENGTHS`, accuracies in [0, 1].
+
+    Raises:
+        UserError: if the table lacks an attack that every such table has.
+    """
+    named = table["attack"].isin(STRENGTHS) & (table["quantity"] == "accuracy")
+    rows = table[named & table["x"].notna()]
+    missing = set(STRENGTHS) - {"autoattack"} - set(rows["attack"])
+    require(
+        not missing,
+        f"table has no accuracy under {', '.join(sorted(missing))}; "
+        "give the table of the experiment ranks.",
+    )
+    wide = rows.pivot(index=["beta", "seed"], columns="attack", values="value").reset_index()
+    wide.columns.name = None
+    return wide[["beta", "seed", *(name for name in STRENGTHS if name in wide)]]
+
+
+def checked(table: pd.DataFrame, quantity: str = "accuracy") -> pd.DataFrame:
+    """What the checks of the attacks found, on the same images for all: a row a run.
+
+    Args:
+        table: of the experiment `robustness` or `ranks`.
+        quantity: "accuracy", "zero_gradient" (share of images with a gradient that was exactly
+            zero) or "broken" (share that random search alone broke).
+
+    Returns:
+        DataFrame net, beta, seed, and a column an attack, weak ones first; shares in [0, 1].
+
+    Raises:
+        UserError: if the table has no checks.
+    """
+    rows = table[(table["quantity"] == quantity) & table["attack"].isin(CHECKED)]
+    rows = rows[rows["x"].notna()]
+    require(
+        len(rows) > 0,
+        f"table has no {quantity!r} of the suite checks; give the table of the experiment "
+        "robustness or ranks.",
+    )
+    rows = rows.assign(net=crossovers.nets(rows))
+    wide = rows.pivot(index=["net", "beta", "seed"], columns="attack", values="value")
+    wide = wide[[name for name in CHECKED if name in wide]].reset_index()
+    wide.columns.name = None
+    order = wide["net"].map({name: place for place, name in enumerate(crossovers.NETS)})
+    wide = wide.assign(order=order).sort_values(["order", "beta", "seed"], ignore_index=True)
+    return wide.drop(columns="order")
+
+
+def ranks(table: pd.DataFrame) -> Figure:
+    """Accuracy of PGM nets over beta, attack by attack, and what each takes off the paper's number.
+
+    Bars are 95 % Student intervals over seeds; on the right of differences seed by seed.
+
+    Args:
+        table: of the experiment `ranks` or `autoattack`.
+    """
+    runs = by_strength(table)
+    figure, (axes,) = style.axes(1, 2, (8.6, 3.7))
+    left, right = axes
+    names = [name for name in STRENGTHS if name in runs]
+    for place, name in enumerate(names):
+        _over_beta(left, runs, runs[name], name, (place - len(names) / 2) * 0.06)
+    stronger = names[names.index("pgm15_predicted") + 1 :]
+    for place, name in enumerate(stronger):
+        drop = runs["pgm15_predicted"] - runs[name]
+        _over_beta(right, runs, drop, name, (place - len(stronger) / 2) * 0.08)
+    left.set_ylabel("test accuracy (%)")
+    right.set_ylabel("below the paper's protocol (points)")
+    right.axhline(0, color="#bbbbbb", linewidth=0.8)
+    right.set_ylim(bottom=min(0.0, right.get_ylim()[0]))
+    handles, labels = left.get_legend_handles_labels()
+    place = dict(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    title = "PGM nets, one radius; mean and 95 % interval over seeds"
+    figure.legend(handles, labels, title=title, title_fontsize=8, **place)
+    return style.closed(figure)
+
+
+def _over_beta(ax: Axes, runs: pd.DataFrame, values: pd.Series, name: str, shift: float) -> None:
+    label, color, marker = STRENGTHS[name]
+    places = style.beta_axis(ax, runs["beta"])
+    points = statistics.means(runs.assign(value=values), ["beta"])
+    ax.errorbar(
+        points["beta"].map(places).astype(float) + shift,
+        100 * points["mean"].astype(float),
+        yerr=100 * points["half"].fillna(0.0).astype(float),
+        color=color,
+        marker=marker,
+        label=label,
+        capsize=2,
+        elinewidth=0.9,
+        linewidth=1.1,
+    )
