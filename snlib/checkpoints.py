@@ -21,7 +21,10 @@ HISTORY = (
     "validation_accuracy",
     "loss",
     "seconds",
+    "pass_seconds",
 )
+"""Columns of a history, a row an epoch: `pass_seconds` is the time of the pass over the training
+images alone, `seconds` that with its validation."""
 
 
 @dataclass

@@ -85,3 +85,33 @@ def chosen(runs: pd.DataFrame) -> dict[str, float]:
     best = means[means == means.groupby(level="scheme").transform("max")].reset_index()
     largest = best.groupby("scheme")["beta"].max()
     return {scheme: float(largest[scheme]) for scheme in dict.fromkeys(runs["scheme"])}
+
+
+def overhead(table: pd.DataFrame) -> pd.DataFrame:
+    """How much longer an epoch takes under a budget: one row a pair of runs.
+
+    Args:
+        table: of the experiment `runtimes`.
+
+    Returns:
+        DataFrame: data, net, scheme, norm (0 for ERM), seed, free and capped (median seconds of an
+        epoch without SN and with), ratio (of these), fastest (ratio of the fastest epochs, which
+        other work on the machine disturbs least). Pairs that are not both there are left out.
+    """
+    rows = table[table["quantity"] == "seconds"]
+    common = table.attrs.get("provenance", {}).get("settings", {})
+    keys = ["data", "net", "scheme", "norm", "seed"]
+    named = {key: rows[key] if key in rows else common.get(key) for key in keys}
+    rows = rows.assign(**named, capped=np.isfinite(rows["beta"]))
+    rows["norm"] = rows["norm"].astype(float).fillna(0.0)
+    seconds = rows.groupby([*keys, "capped"], dropna=False)["value"].agg(["median", "min"])
+    wide = seconds.unstack("capped").dropna()
+    pairs = pd.DataFrame(
+        {
+            "free": wide["median", False],
+            "capped": wide["median", True],
+            "ratio": wide["median", True] / wide["median", False],
+            "fastest": wide["min", True] / wide["min", False],
+        }
+    )
+    return pairs.reset_index()

@@ -158,6 +158,7 @@ def fit(
         while fitted.epochs < run.epochs and not fitted.diverged and not _fits(run, fitted):
             begun = time.monotonic()
             entry = epoch_of(run, step, x, y, fitted.epochs, shuffle, boxes[0], data.mirror)
+            entry["pass_seconds"] = time.monotonic() - begun
             fitted.diverged = not (math.isfinite(entry["loss"]) and _finite(net))
             entry["validation_accuracy"] = math.nan
             if entry["epoch"] % stride == 0 or entry["epoch"] == run.epochs:
