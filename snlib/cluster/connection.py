@@ -1,0 +1,134 @@
+"""To a Ray cluster and away from it, with one plain line for everything that can go wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from types import ModuleType
+
+from snlib.errors import UserError, require
+
+PATIENCE = 10.0
+"""Seconds within which a cluster's port must answer."""
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # No warning about what this will mean to future versions; tasks without a GPU see none.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+def ray_module() -> ModuleType:
+    """Ray, silent about usage.
+
+    Raises:
+        UserError: saying how to install it.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ImportError:
+        raise UserError(
+            "--cluster needs Ray, which is not installed; get the extra `cluster`: "
+            "python -m pip install 'snlib[cluster]' (in a clone: pip install -e '.[cluster]')."
+        ) from None
+    return ray
+
+
+@contextlib.contextmanager
+def connected(address: str, workers: int | None = None) -> Iterator[ModuleType]:
+    """Inside, Ray is connected to the cluster at `address`; afterwards it is not.
+
+    Args:
+        address: as `cluster.execute` takes it.
+        workers: cores of a cluster that is started here; None means those of this machine.
+
+    Raises:
+        UserError: no Ray, an address of another form, no cluster there.
+    """
+    ray = ray_module()
+    options: dict[str, object] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address == "ray":
+        os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves beside other work
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+        options |= {"address": "local", "include_dashboard": False, "num_cpus": workers or cores}
+    else:
+        _knock(address)
+        options["address"] = address
+    try:
+        ray.init(**options)
+    except (Exception, SystemExit) as error:  # Ray reports in many ways, and even asks to exit
+        raise UserError(_plainly(address, error)) from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise a UserError unless something listens at the address: Ray itself waits for minutes."""
+    if address == "auto":
+        return
+    found = re.fullmatch(r"(ray://)?([^/:\s]+|\[[0-9a-fA-F:]+\]):(\d{1,5})", address)
+    require(
+        found is not None,
+        f"--cluster is {address!r}; allowed are ray (a cluster of this machine), auto (the one "
+        "that runs here), HOST:PORT and ray://HOST:PORT.",
+    )
+    host, port = found[2].strip("[]"), int(found[3])
+    try:
+        socket.create_connection((host, port), timeout=PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"no Ray cluster answers at {address} ({error}); start one with `ray start --head`, or "
+            "give another --cluster."
+        ) from None
+    if found[1] is None:
+        _greet(address)
+
+
+def _greet(address: str) -> None:
+    """Raise a UserError unless what listens is Ray; it answers within a minute or not at all."""
+    from ray._raylet import GcsClient
+    from ray.exceptions import RpcError
+
+    try:
+        GcsClient(address=address).check_alive([], timeout=PATIENCE)
+    except RpcError as error:
+        raise UserError(
+            f"what listens at {address} does not answer as a Ray cluster does ({error}); a "
+            "cluster's port is 6379 where its nodes are, ray://HOST:10001 from elsewhere."
+        ) from None
+
+
+def _plainly(address: str, error: BaseException) -> str:
+    """What Ray said on connecting, as one line."""
+    reason = " ".join(str(error).split())
+    if "Version mismatch" in reason:
+        return f"the cluster at {address} runs another Ray or Python: {reason}"
+    if "ray[client]" in reason:
+        return (
+            "--cluster ray://HOST:PORT needs Ray's client, which is not installed; get the extra "
+            "`cluster`: python -m pip install 'snlib[cluster]'."
+        )
+    if address == "ray":
+        return f"Ray could not start a cluster on this machine: {reason or type(error).__name__}"
+    remedy = "start one with `ray start --head`"
+    if "raylet" in reason or "This node has an IP" in reason:
+        remedy = "run the command on one of its nodes, or from elsewhere with ray://HOST:10001"
+    return f"cannot join the Ray cluster at {address} ({reason or type(error).__name__}); {remedy}."
+
+
+def check_room(ray: ModuleType, needs: Mapping[str, float]) -> None:
+    """Raise a UserError unless some node could hold one run."""
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    for name, wanted in {"CPU": needs["num_cpus"], "GPU": needs.get("num_gpus", 0)}.items():
+        require(
+            any(node.get(name, 0) >= wanted for node in alive),
+            f"no node of the cluster has a {name} for a run (each takes {wanted:g}); "
+            + ("start a node that has one." if name == "CPU" else "give --device cpu."),
+        )
