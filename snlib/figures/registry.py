@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from snlib import tables
+from snlib import claims, tables
+from snlib.claims import beside
 from snlib.figures import (
     attacks,
     benchmarks,
@@ -17,7 +18,9 @@ from snlib.figures import (
     kappa,
     margins,
     norm_gain,
+    table1,
     tour,
+    verdicts,
 )
 
 
@@ -49,6 +52,24 @@ class Measured(Entry):
     def draw(self, scale: str = "quick", store: str = "recorded") -> Figure:
         """The figure from data/results/benchmarks."""
         return self.function(benchmarks.load())
+
+
+@dataclass(frozen=True)
+class OfTable1(Entry):
+    """A figure of Table 1, from every table of it that is recorded at the scale."""
+
+    def draw(self, scale: str = "quick", store: str = "recorded") -> Figure:
+        """The figure from the rows of these tables."""
+        return self.function(beside.rows(beside.load(scale, store)))
+
+
+@dataclass(frozen=True)
+class Judged(Entry):
+    """A figure of verdicts: one scale from a store, the others from the committed evidence."""
+
+    def draw(self, scale: str = "quick", store: str = "recorded") -> Figure:
+        """The figure from the claims, judged at every scale."""
+        return self.function(claims.judge_all(store, only=scale))
 
 
 REGISTRY: dict[str, Entry] = {
@@ -123,6 +144,29 @@ REGISTRY: dict[str, Entry] = {
         "Mode of the training margins, raw, divided as published and by the square root of Phi, "
         "a dot a seed. Diamonds: the paper's modes (AlexNet on CIFAR-10, one run).",
         margins.margin_sizes_from_records,
+    ),
+    "table1_scatter": OfTable1(
+        "10",
+        "table1",
+        "Gain of SN in test accuracy against test accuracy without it, a dot a configuration of "
+        "Table 1. Hollow: the paper's rows, one run each; crosses: what its authors computed and "
+        "left out; blue: here, mean and 95 % Student interval over seeds.",
+        table1.scatter,
+    ),
+    "table1_parts": OfTable1(
+        "10",
+        "table1",
+        "What each gain is made of: the rise in train accuracy and the reduction of the gap, which "
+        "add up to it. Left the paper's rows, one run each; right means over seeds.",
+        table1.parts,
+    ),
+    "verdicts": Judged(
+        "13",
+        "claims",
+        "Every claim against what is claimed of it (shaded): mean and 95 % interval of the part "
+        "that decides, at each scale; diamonds: the same number from the paper's data, one run; "
+        "right: the verdicts.",
+        verdicts.forest,
     ),
     "step_cost": Measured(
         "11",
