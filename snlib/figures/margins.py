@@ -41,7 +41,7 @@ def summary(table: pd.DataFrame, norms: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for net in norms.to_dict("records"):
-        sample = densities.of(_margins(table, net))
+        sample = densities.of(of_net(table, net))
         mode = densities.mode(sample)
         rows.append(
             {
@@ -63,7 +63,7 @@ def divided(margin: float | np.ndarray, log10_norm: float) -> float | np.ndarray
         return np.sign(margin) * 10.0 ** (np.log10(np.abs(margin)) - log10_norm)
 
 
-def _margins(table: pd.DataFrame, net: dict) -> pd.DataFrame:
+def of_net(table: pd.DataFrame, net: dict) -> pd.DataFrame:
     """A net's margins on training images: clean for ERM, under the training attack otherwise."""
     attack = "none" if net["scheme"] == "erm" else "training"
     chosen = table[(table["run"] == net["run"]) & (table["quantity"] == "margin")]
@@ -106,7 +106,7 @@ def margins(table: pd.DataFrame, norms: pd.DataFrame) -> Figure:
                 chosen = nets[nets["labels"] == labels].to_dict("records")
                 for index, net in enumerate(chosen):
                     log_norm = net["published"] if kind == "published" else 0.0
-                    sample = divided(densities.of(_margins(table, net)), log_norm)
+                    sample = divided(densities.of(of_net(table, net)), log_norm)
                     reach = 3 * densities.bandwidth(sample)
                     grid = np.linspace(sample.min() - reach, sample.max() + reach, 300)
                     heights = densities.density(sample, grid)
