@@ -179,6 +179,7 @@ def test_measures_take_a_runs_own_theorem() -> None:
     assert math.isnan(found.loc["wrm", "published"])
     assert (found["margin_alone"] == -math.log10(GAMMA)).all()
     assert (found["term"] == found["log10_term"]).all()
+    assert (found["samples_alone"] == -math.log10(math.sqrt(SAMPLES))).all()
 
 
 def test_diverged_runs_are_left_out() -> None:

@@ -130,8 +130,9 @@ def measures(loose: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row a run, by its own theorem: the columns of `runs` and capacity (log10 sqrt(Phi)),
         normalized (log10 of sqrt(Phi) over the margin), published (log10 of the paper's
-        normalization over the margin), margin_alone (minus log10 of the margin), term (log10 of
-        the whole term, samples and sizes included).
+        normalization over the margin), term (log10 of the whole term, samples and sizes included),
+        and two controls: margin_alone (minus log10 of the margin), samples_alone (minus log10 of
+        sqrt(n)).
     """
     own = loose[loose["bound"] == loose["scheme"]].reset_index(drop=True)
     log_margin = own["margin"].map(lambda g: math.log10(g) if g > 0 else math.nan)
@@ -139,8 +140,9 @@ def measures(loose: pd.DataFrame) -> pd.DataFrame:
         capacity=own["log10_phi"] / 2,
         normalized=own["log10_phi"] / 2 - log_margin,
         published=own["log10_published"] - log_margin,
-        margin_alone=-log_margin,
         term=own["log10_term"],
+        margin_alone=-log_margin,
+        samples_alone=-own["samples"].map(math.log10) / 2,
     )
 
 

@@ -12,12 +12,14 @@ from snlib.claims import beside
 from snlib.figures import (
     attacks,
     benchmarks,
+    bounds,
     convolution,
     curves,
     gap,
     kappa,
     margins,
     norm_gain,
+    ranks,
     table1,
     tour,
     verdicts,
@@ -167,6 +169,30 @@ REGISTRY: dict[str, Entry] = {
         "that decides, at each scale; diamonds: the same number from the paper's data, one run; "
         "right: the verdicts.",
         verdicts.forest,
+    ),
+    "looseness": Entry(
+        "07",
+        "bounds",
+        "Every bound on the error, constants in O(.) taken as 1, against the norm budget; above 1 "
+        "(black) it says nothing. Means over seeds, bars 95 % Student intervals. Hollow diamonds: "
+        "published (AlexNet on CIFAR-10, from its figure; VGG, Xiao et al. 2023), one run each.",
+        bounds.looseness_from_records,
+    ),
+    "ranks": Entry(
+        "07",
+        "bounds",
+        "Generalization gap against the capacity of each scheme's theorem, fully connected nets, a "
+        "point a configuration (mean over seeds). Lines join configurations that differ in one "
+        "setting; tau of Kendall, mean over seeds and half of its 95 % Student interval.",
+        ranks.ranks_from_records,
+    ),
+    "taus": Entry(
+        "07",
+        "bounds",
+        "Kendall's tau of six measures with the generalization gap, over all runs of a seed and "
+        "setting by setting (all others held fixed). Dots: mean over seeds; bars: 95 % Student "
+        "interval, which for a mean near 1 may pass it.",
+        ranks.taus_from_records,
     ),
     "step_cost": Measured(
         "11",

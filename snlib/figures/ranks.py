@@ -1,0 +1,159 @@
+"""Does a capacity rank nets by their generalization gap? Notebook 07."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from snlib import ranking, statistics
+from snlib.errors import require
+from snlib.figures import style
+
+SETTINGS = {
+    "beta": ("β", "#0072b2"),
+    "labels": ("labels", "#d55e00"),
+    "samples": ("training images", "#009e73"),
+    "width": ("width", "#cc79a7"),
+    "net": ("depth", "#8c6d00"),
+}
+"""The settings that vary among the fully connected nets: name and colour."""
+
+MEASURES = {
+    "capacity": "√Φ",
+    "normalized": "√Φ / margin",
+    "published": "as in the paper's figure",
+    "term": "whole term, n included",
+    "margin_alone": "1 / margin alone",
+    "samples_alone": "1 / √n alone",
+}
+"""The measures of `bounds.measures` that are compared."""
+
+COLORS = ("#000000", "#0072b2", "#56b4e9", "#d55e00", "#777777", "#bbbbbb")
+"""Of the measures, in their order."""
+
+
+def nets_that_vary(measured: pd.DataFrame, scheme: str) -> pd.DataFrame:
+    """The fully connected nets of one scheme, in which every setting of `SETTINGS` varies.
+
+    Args:
+        measured: of `snlib.bounds.measures`.
+    """
+    chosen = measured[measured["net"].str.startswith("mlp") & (measured["scheme"] == scheme)]
+    return chosen.reset_index(drop=True)
+
+
+def varied(runs: pd.DataFrame) -> list[str]:
+    """Those of `SETTINGS` that take more than one value."""
+    return [name for name in SETTINGS if runs[name].nunique() > 1]
+
+
+def ranks(measured: pd.DataFrame, measure: str = "capacity") -> Figure:
+    """Gap against a measure: a point a configuration, lines join those that differ in one setting.
+
+    A row a training scheme (ERM, FGM), a column a setting; rising lines: the measure ranks the pair
+    rightly. Points are means over seeds, tau is mean ± half of Student's 95 % interval over seeds.
+
+    Args:
+        measured: of `snlib.bounds.measures`.
+        measure: a column of it, one of `MEASURES`.
+    """
+    groups = _groups(measured)
+    columns = ["all", *SETTINGS]
+    figure, array = style.axes(
+        len(groups), len(columns), (9.6, 2.3 * len(groups) + 0.5), sharex="row", sharey="row"
+    )
+    for row, (scheme, runs) in zip(array, groups.items(), strict=True):
+        settings = varied(runs)
+        taus = statistics.means(
+            ranking.by_seed(runs, measure, "gap", settings), ["setting"], "tau"
+        ).set_index("setting")
+        points = runs.groupby(settings, as_index=False)[[measure, "gap"]].mean()
+        for ax, setting in zip(row, columns, strict=True):
+            if setting != "all" and setting not in settings:
+                ax.set_visible(False)
+                continue
+            _rank_panel(ax, points, settings, setting, measure)
+            tau, half = taus.loc[setting, ["mean", "half"]]
+            text = f"τ = {tau:+.2f} ± {half:.2f}"
+            ax.text(0.03, 0.98, text, transform=ax.transAxes, va="top", fontsize=8,
+                    bbox=dict(facecolor="white", edgecolor="none", pad=1, alpha=0.8))  # fmt: skip
+        row[0].set_ylabel(f"{style.SCHEMES[scheme]}: gap (points)")
+    titles = {"all": "all runs"} | {name: text for name, (text, _) in SETTINGS.items()}
+    titles["beta"] += " (also inside Φ)"
+    for ax, name in zip(array[0], columns, strict=True):
+        ax.set_title(titles[name], fontsize=9)
+    figure.supxlabel(f"log10 of {MEASURES[measure]}", fontsize=9)
+    return style.closed(figure)
+
+
+def _groups(measured: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The fully connected nets of ERM and of FGM, those that are there."""
+    groups = {scheme: nets_that_vary(measured, scheme) for scheme in ("erm", "fgm")}
+    groups = {scheme: runs for scheme, runs in groups.items() if len(runs)}
+    require(bool(groups), "the table has no fully connected nets that were trained by ERM or FGM.")
+    return groups
+
+
+def _rank_panel(
+    ax: Axes, points: pd.DataFrame, settings: list[str], setting: str, measure: str
+) -> None:
+    ax.plot(points[measure], 100 * points["gap"], "o", color="#888888", markersize=2.5, zorder=3)
+    low, high = 100 * points["gap"].min(), 100 * points["gap"].max()
+    ax.set_ylim(low - 0.06 * (high - low), high + 0.3 * (high - low))
+    if setting == "all":
+        return
+    others = [name for name in settings if name != setting]
+    for _, group in points.groupby(others):
+        ordered = group.sort_values(measure)
+        ax.plot(ordered[measure], 100 * ordered["gap"], color=SETTINGS[setting][1], linewidth=1)
+
+
+def taus(measured: pd.DataFrame) -> Figure:
+    """Kendall's tau of every measure with the gap: over all runs, and by setting (granulated).
+
+    Dots are means over seeds, bars 95 % Student intervals.
+    """
+    groups = _groups(measured)
+    figure, (axes,) = style.axes(1, len(groups), (4.4 * len(groups), 3.6), sharey=True)
+    rows = ["all", "mean", *SETTINGS]
+    colors = dict(zip(MEASURES, COLORS, strict=True))
+    for ax, (scheme, runs) in zip(axes, groups.items(), strict=True):
+        ax.axvline(0, color="#bbbbbb", linewidth=0.8)
+        for shift, measure in enumerate(MEASURES):
+            found = ranking.by_seed(runs, measure, "gap", varied(runs))
+            points = statistics.means(found, ["setting"], "tau")
+            ax.errorbar(
+                points["mean"].astype(float),
+                points["setting"].map(rows.index) + 0.13 * (shift - 2.5),
+                xerr=points["half"].astype(float),
+                fmt="o", color=colors[measure], markersize=4, elinewidth=0.9,
+                label=MEASURES[measure],
+            )  # fmt: skip
+        ax.set_title(f"{style.SCHEMES[scheme]} training", fontsize=10)
+        ax.set_xlabel("Kendall's τ with the gap", fontsize=9)
+        ax.set_xlim(-1.12, 1.12)
+        ax.axhline(1.5, color="#bbbbbb", linewidth=0.8)
+    names = {"all": "all runs", "mean": "mean of the rows below"}
+    names |= {name: text for name, (text, _) in SETTINGS.items()}
+    axes[0].set_yticks(range(len(rows)), [names[name] for name in rows])
+    axes[0].invert_yaxis()
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False, fontsize=8)
+    return style.closed(figure)
+
+
+def ranks_from_records(table: pd.DataFrame) -> Figure:
+    """`ranks` of sqrt(Phi), with the measures computed from the same table."""
+    return ranks(_measures(table))
+
+
+def taus_from_records(table: pd.DataFrame) -> Figure:
+    """`taus`, with the measures computed from the same table."""
+    return taus(_measures(table))
+
+
+def _measures(table: pd.DataFrame) -> pd.DataFrame:
+    from snlib import bounds  # they need torch, a figure does not
+
+    return bounds.measures(bounds.looseness(table))
