@@ -82,7 +82,7 @@ def work_alone(
     """As `work`, unless the deadline has passed or another process has the record ready."""
     if deadline is not None and time.time() > deadline:
         return "unfinished"
-    with _sole_worker(where, run, deadline) as alone:
+    with sole_worker(where, run, deadline) as alone:
         if not alone:
             return "unfinished"
         if not missing({run: suites}, where):
@@ -93,7 +93,7 @@ def work_alone(
 
 
 @contextlib.contextmanager
-def _sole_worker(where: Store, run: Run, deadline: float | None):
+def sole_worker(where: Store, run: Run, deadline: float | None):
     """Wait until no other process works on this run, or give up (False) at the deadline."""
     while deadline is None or time.time() < deadline:
         with results.lock(where, run.name) as alone:

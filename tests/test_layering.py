@@ -39,9 +39,12 @@ ALLOWED |= {
     "worker": GROUND | {"training", "measurements", "results", "runs", "team"},
     "experiments": {"errors", "protocols", "runs"},
     "tables": {"errors", "results", "runs", "experiments"},
+    "costs": {"models", "runs"},
     "runner": {"errors", "interrupts", "results", "runs", "worker"},
+    "parallel": {"results", "runner", "runs", "team", "worker"},
     "cluster": {"datasets", "errors", "files", "interrupts"}
     | {"results", "runner", "runs", "worker"},
+    "listing": {"costs", "experiments", "protocols", "results", "runner", "runs", "worker"},
     "statistics": {"errors"},
     "crossovers": {"errors"},
     "ranking": {"errors"},
@@ -51,7 +54,7 @@ ALLOWED |= {
     "figures": {"errors", "bounds", "results", "experiments", "statistics", "tables"}
     | {"claims", "crossovers", "densities", "ranking"},
     "explore": {"errors"},
-    "workbook": {"claims", "errors", "results", "figures"},
+    "workbook": {"claims", "errors", "listing", "results", "figures"},
 }
 FREE = {"__init__", "__main__", "commands"}  # the face and the command line see every room
 TALKERS = {"__main__", "commands", "workbook"}

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from snlib import experiments, results, runner, tables
+from snlib.commands import engines
 from snlib.commands import options as shared
 from snlib.commands.progress import Progress
 from snlib.errors import require
@@ -21,6 +22,7 @@ def add(commands) -> None:
     run.add_argument("--workers", type=int, help="runs side by side (default: one a core)")
     run.add_argument("--budget", help="stop cleanly after this time, such as 90s, 25m or 2h")
     run.add_argument("--first", type=int, metavar="N", help="only the first N runs of the plan")
+    engines.add(run)
     shared.add_scale(run)
     run.add_argument("--data-root", type=Path, help="folder of the data sets (default: data/)")
     shared.add_store(run)
@@ -43,20 +45,20 @@ def execute(options: argparse.Namespace) -> int:
     if options.first is not None:
         plan = dict(list(plan.items())[: options.first])
     todo = runner.missing(plan, where)
-    terminal = sys.stderr.isatty()
+    terminal = engines.speaks(options) and sys.stderr.isatty()
     if terminal:
         print(f"{len(plan)} runs, {len(todo)} to compute at scale {scale}.", file=sys.stderr)
     with Progress(todo, quiet=not terminal) as progress:
-        outcome = runner.execute(
+        outcome = engines.execute(
+            options,
             plan,
             where,
-            device=options.device,
-            workers=options.workers,
-            data_root=options.data_root,
             deadline=time.time() + budget if budget is not None else None,
             on_progress=progress.epoch,
             on_done=progress.done,
         )
+    if not engines.speaks(options):
+        return 1 if outcome.failed else 0
     for name in experiments.EXPERIMENTS:  # others may share the runs just recorded
         if name not in names and not where.table_path(name, scale).exists():
             continue
