@@ -76,6 +76,23 @@ def save(
     write_atomically(path, buffer.getvalue())
 
 
+def look(path: Path, name: str) -> int:
+    """How many epochs a checkpoint of run `name` holds; nothing in it is executed.
+
+    Raises:
+        UserError: if the file is damaged or hostile, or another run's.
+    """
+    try:
+        # The file may come from anywhere: plain tensors, numbers and text, or an error.
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        owner, epochs = state["run"], len(json.loads(state["history"])["epoch"])
+    except Exception as error:
+        raise UserError(f"checkpoint {path} cannot be read ({type(error).__name__}).") from error
+    if owner != name:
+        raise UserError(f"checkpoint {path} belongs to run {owner}, not {name}.")
+    return epochs
+
+
 def resume(
     path: Path,
     run: Run,

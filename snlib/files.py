@@ -29,7 +29,7 @@ def written_atomically(path: Path) -> Iterator[Path]:
     Raises:
         UserError: if the disk is full.
     """
-    with _told_when_full(path):
+    with told_when_full(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         os.close(handle)
@@ -47,7 +47,8 @@ def written_atomically(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _told_when_full(path: Path) -> Iterator[None]:
+def told_when_full(path: Path) -> Iterator[None]:
+    """Inside, a full disk is told in one line that names what was being written."""
     try:
         yield
     except OSError as error:
@@ -73,7 +74,7 @@ def lock(path: Path) -> Iterator[bool]:
     except ImportError:  # no such locks on Windows: two processes may then do the same work twice
         yield True
         return
-    with _told_when_full(path):
+    with told_when_full(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         stream = open(path, "w")  # noqa: SIM115 (closed below)
     with stream:

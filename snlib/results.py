@@ -57,6 +57,12 @@ class Store:
     def record_path(self, name: str) -> Path:
         return self.records / f"{name}.json"
 
+    def checkpoint_path(self, name: str) -> Path:
+        return self.work / f"{name}.pt"
+
+    def lock_path(self, name: str) -> Path:
+        return self.work / f"{name}.lock"
+
     def table_path(self, experiment: str, scale: str) -> Path:
         return self.root / f"{experiment}.{scale}.csv"
 
@@ -94,7 +100,7 @@ def name_of(settings: Mapping[str, object]) -> str:
 
 def lock(where: Store, name: str) -> contextlib.AbstractContextManager[bool]:
     """Whether this process alone works on run `name`; a kill sets the lock free by itself."""
-    return files.lock(where.work / f"{name}.lock")
+    return files.lock(where.lock_path(name))
 
 
 def save_record(record: Mapping[str, object], where: Store) -> Path:

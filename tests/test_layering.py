@@ -45,6 +45,9 @@ ALLOWED |= {
     "cluster": {"datasets", "errors", "files", "interrupts"}
     | {"results", "runner", "runs", "worker"},
     "listing": {"costs", "experiments", "protocols", "results", "runner", "runs", "worker"},
+    "bundles": {"errors", "files", "results"},
+    "arrivals": {"errors", "results", "runs"},
+    "merging": {"arrivals", "bundles", "checkpoints", "errors", "files", "results", "tables"},
     "statistics": {"errors"},
     "crossovers": {"errors"},
     "ranking": {"errors"},

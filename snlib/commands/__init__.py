@@ -6,7 +6,7 @@ out and returns the exit status.
 
 from __future__ import annotations
 
-from snlib.commands import claims, list, run, status, verify
+from snlib.commands import bundle, claims, list, merge, run, status, verify
 
-COMMANDS = (run, list, status, verify, claims)
+COMMANDS = (run, list, status, verify, bundle, merge, claims)
 """In the order in which the help shows them."""
