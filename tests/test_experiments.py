@@ -19,6 +19,8 @@ EVERY = [
     if scale.partition("@")[0] in one.scales
 ]
 QUICK = [name for name, scale in EVERY if scale == "quick"]
+FOLDERS = ("cifar10_jpeg", "tiny_imagenet", "tiny_imagenet_subset")
+"""Image folders that experiments name, here or not."""
 
 PROTOCOL = dict(  # of the paper's AlexNet on CIFAR-10
     data="cifar10", train_size=None, validation="test", net="alexnet", width=1.0,
@@ -47,7 +49,7 @@ def test_every_grid(name, scale):
     of_seed = [{run.name for run in runs if run.seed == seed} for seed in set(seeds)]
     assert len({len(names) for names in of_seed}) == 1  # the same grid for every seed
     assert {run.net for run in runs} <= set(models.NAMES)
-    assert {run.data for run in runs} <= {*datasets.names(), "cifar10_jpeg", "mnist"}
+    assert {run.data for run in runs} <= {*datasets.names(), *FOLDERS}
     assert {"history", "accuracy"} <= experiment(name).suites
     assert re.fullmatch(r"\d\d", experiment(name).notebook)
 

@@ -9,8 +9,10 @@ from snlib import errors
 from snlib.experiments import (
     bounds,
     curves,
+    extensions,
     figures,
     memorization,
+    rivals,
     robustness,
     runtimes,
     table1,
@@ -43,10 +45,21 @@ __all__ = [
     "settings_of",
 ]
 
+THEMES = (
+    figures,
+    curves,
+    memorization,
+    robustness,
+    bounds,
+    table1,
+    runtimes,
+    rivals,
+    extensions,
+)
+"""The files, in the order in which `python -m snlib list` shows their experiments."""
+
 EXPERIMENTS: dict[str, Experiment] = {
-    experiment.name: experiment
-    for theme in (figures, curves, memorization, robustness, bounds, table1, runtimes)
-    for experiment in theme.EXPERIMENTS
+    experiment.name: experiment for theme in THEMES for experiment in theme.EXPERIMENTS
 }
 
 
