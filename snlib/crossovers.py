@@ -49,7 +49,8 @@ def errors(table: pd.DataFrame) -> pd.DataFrame:
     keys = ["run", "attack"]
     rows = rows.merge(units[[*keys, "value"]].rename(columns={"value": "unit"}), on=keys)
     rows = rows.assign(share=rows["x"] / rows["unit"], error=1.0 - rows["value"])
-    rows = rows.rename(columns={"x": "eps"})
+    # "eps" is also the name of a setting, the radius of training, where that is absolute
+    rows = rows.drop(columns="eps", errors="ignore").rename(columns={"x": "eps"})
     columns = ["net", "beta", "seed", "attack", "eps", "share", "error"]
     return rows[columns].sort_values(columns[:5], ignore_index=True)
 

@@ -16,6 +16,7 @@ def curve(scheme, beta, attack, radii, accuracies, *, unit=2.0, norm=math.nan, s
     """Rows of one run's curve, as the table of `robustness` holds them."""
     name = f"{scheme}-{norm}-{beta}-{seed}"
     run = dict(run=name, scheme=scheme, beta=beta, seed=seed, norm=norm, attack=attack)
+    run |= dict(eps=unit if norm == INF else math.nan)  # a setting, not the radius of an attack
     rows = [
         {**run, "quantity": "accuracy", "split": "test", "x": x, "value": value}
         for x, value in zip(radii, accuracies, strict=True)

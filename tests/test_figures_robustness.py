@@ -77,7 +77,7 @@ def test_every_pair_has_a_panel(table) -> None:
     assert len(figure.axes) == 5 * 5
     last = figure.axes[-1]  # the linf net or WRM, by the order of names, under PGM with true labels
     assert drawn(last, style.FREE)[1][0] == pytest.approx(10 * (list(NETS).index("wrm") + 4) + 1)
-    assert figure.axes[4].get_title() == "PGM, true labels attack"
+    assert figure.axes[4].get_title() == "PGM, true labels"
 
 
 def test_a_table_without_a_panel_is_refused(table) -> None:

@@ -237,7 +237,7 @@ def capacity_probe(table: pd.DataFrame, norms: pd.DataFrame) -> Figure:
     left.axhline(100 * CHANCE, color="#bbbbbb", linewidth=0.8, linestyle=":")
     left.set_ylabel("training accuracy, ERM (%)")
     left.set_ylim(0, 104)
-    left.legend(loc="lower right")
+    left.legend(loc="lower right", frameon=False)
     own = norms[(norms["scheme"] == "erm") & (norms["labels"] == "random")]
     both = runs.merge(own[["beta", "seed", "theorem"]], on=["beta", "seed"])
     for beta in sorted(set(both["beta"])):
@@ -252,5 +252,12 @@ def capacity_probe(table: pd.DataFrame, norms: pd.DataFrame) -> Figure:
         )
     right.set(xscale="log", xlabel="√Φ of the trained net (Theorem 1)", ylim=(-4, 104))
     right.set_ylabel("edge over guessing on\nrandom labels (%)")
-    right.legend(loc="lower right")
+    right.legend(loc="lower right", frameon=False)
     return style.closed(figure)
+
+
+def capacity_probe_from_records(table: pd.DataFrame) -> Figure:
+    """`capacity_probe`, with sqrt(Phi) computed from the same table."""
+    from snlib.bounds import normalizations  # the bounds need torch, a figure does not
+
+    return capacity_probe(table, normalizations(table[table["scheme"] == "erm"]))

@@ -71,7 +71,7 @@ def against_eps(table: pd.DataFrame, *, paper: bool = True) -> Figure:
         UserError: if a panel has no runs.
     """
     rows = crossovers.errors(table)
-    figure, array = style.axes(2, 4, (9.6, 5.4), sharey=True)
+    figure, array = style.axes(2, 4, (8.8, 4.7), sharey=True)
     for ax, (net, attack) in zip(array.flat, crossovers.PANELS, strict=True):
         _panel(ax, rows, net, attack, paper=paper)
         ax.set_title(f"{NETS[net]} net, {ATTACKS[attack]} attack", fontsize=9)
@@ -94,7 +94,7 @@ def every_pair(table: pd.DataFrame) -> Figure:
     columns = {**ATTACKS, "pgm_log_odds": "PGM, true labels"}
     nets = [name for name in NETS if (rows["net"] == name).any()]
     size = (9.6, 1.55 * len(nets) + 1.0)
-    figure, array = style.axes(len(nets), len(columns), size, sharey=True, sharex="col")
+    figure, array = style.axes(len(nets), len(columns), size, sharey=True)
     for line, net in zip(array, nets, strict=True):
         for ax, attack in zip(line, columns, strict=True):
             _panel(ax, rows, net, attack, paper=False)
@@ -102,7 +102,7 @@ def every_pair(table: pd.DataFrame) -> Figure:
                 ax.set_xlabel("")
         line[0].set_ylabel(f"{NETS[net]} net\nerror (%)", fontsize=9)
     for ax, name in zip(array[0], columns.values(), strict=True):
-        ax.set_title(f"{name} attack", fontsize=9)
+        ax.set_title(name if "," in name else f"{name} attack", fontsize=9)
     array[0, 0].set_ylim(0, 104)
     _legend(figure, rows, paper=False)
     return style.closed(figure)
@@ -192,7 +192,7 @@ def at_step(rows: pd.DataFrame, net: str, step: int) -> Figure:
         )
         own = own[own["eps"] == radii[step]]
         names.append(f"{name}\n{own['share'].iloc[0]:.1f} ×")
-        for beta, part in own.groupby("beta"):
+        for beta, part in sorted(own.groupby("beta"), reverse=True, key=lambda pair: pair[0]):
             color, marker = LOOK[not math.isinf(beta)]
             mean, half = statistics.interval(part["error"])
             x = place + (-0.1 if math.isinf(beta) else 0.1)
@@ -205,5 +205,5 @@ def at_step(rows: pd.DataFrame, net: str, step: int) -> Figure:
     ax.set_ylim(0, 104)
     ax.set_ylabel("test error (%)")
     ax.set_title(f"{NETS[net]} net; below: eps in multiples of that of training", fontsize=10)
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     return style.closed(figure)
