@@ -45,7 +45,7 @@ class Drawing:
 
 def color(picture: bytes) -> tuple[int, ...]:
     """The one colour of a PNG."""
-    image = Image.open(io.BytesIO(picture))
+    image = Image.open(io.BytesIO(picture)).convert("RGB")
     assert image.size == (100, 50)
     ((_, value),) = image.getcolors()
     return value
