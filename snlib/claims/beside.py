@@ -95,3 +95,73 @@ def alone(loaded: list[pd.DataFrame]) -> pd.DataFrame:
                 | {"validation_gain": best["validation"] - free["validation"].iloc[0]}
             )
     return pd.DataFrame(found, columns=[*KEY, "seed", "beta", "gain", "validation_gain"])
+
+
+# ------------------------------------------------------------------------------------- as printed
+
+
+def training(rows: pd.DataFrame) -> pd.Series:
+    """The training of each row as tables show it: 'FGM', 'PGM linf 0.1'."""
+    linf = rows["norm"] == math.inf
+    radius = " linf " + rows["eps"].map("{:g}".format)
+    return rows["scheme"].str.upper() + radius.where(linf, "")
+
+
+def printed(both: pd.DataFrame) -> pd.DataFrame:
+    """`side_by_side` in words: published accuracies and gain, `|`, ours, and the state of the row.
+
+    Accuracies are on test images; `difference` is our gain minus the published one.
+    """
+    there = both["seeds"] > 0
+    return pd.DataFrame(
+        {
+            "data": both["data"],
+            "net": both["net"],
+            "training": training(both),
+            "beta": both["beta"].map("{:g}".format),
+            "train": _two(both["free_train"]),
+            "test": _two(both["free_test"]),
+            "train SN": _two(both["sn_train"]),
+            "test SN": _two(both["sn_test"]),
+            "gain": _signed(both["gain"]),
+            "|": "|",
+            "test here": _two(both["free_test_here"]),
+            "test SN here": _two(both["sn_test_here"]),
+            "gain here": _signed(both["gain_here"], both["half"]),
+            "difference": _signed(both["difference"], both["half"]),
+            "state": ("measured, " + both["seeds"].astype(str) + " seeds").where(there, "not measured"),
+        }
+    )
+
+
+def stand_ins(ours: pd.DataFrame) -> pd.DataFrame:
+    """Our rows that are none of the paper's, in words: other data, or a part of the paper's."""
+    known = set(published()["data"])
+    rows = means(ours[~ours["data"].isin(known)])
+    return pd.DataFrame(
+        {
+            "data": rows["data"],
+            "net": rows["net"],
+            "training": training(rows),
+            "beta": rows["beta_here"].map("{:g}".format),
+            "train": _two(rows["free_train_here"]),
+            "test": _two(rows["free_test_here"]),
+            "train SN": _two(rows["sn_train_here"]),
+            "test SN": _two(rows["sn_test_here"]),
+            "gain": _signed(rows["gain_here"], rows["half"]),
+            "rise": _signed(rows["rise_here"]),
+            "reduction": _signed(rows["reduction_here"], rows["half_reduction"]),
+        }
+    )
+
+
+def _two(values: pd.Series) -> pd.Series:
+    return values.map(lambda value: "" if pd.isna(value) else f"{value:.2f}")
+
+
+def _signed(values: pd.Series, halves: pd.Series | None = None) -> pd.Series:
+    """'+0.08', or '+0.08 ± 0.02' with half-widths; no ± where there is one seed."""
+    texts = values.map(lambda value: "" if pd.isna(value) else f"{round(value, 3) + 0.0:+.3f}")
+    if halves is None:
+        return texts
+    return texts + halves.map(lambda half: "" if pd.isna(half) else f" ± {half:.3f}")
