@@ -1,13 +1,13 @@
 """The paper's claims: sentence, statistic, published value, and a verdict by one rule.
 
 `rule` states the rule, `catalogue` the eighteen claims; a file a theme holds the statistics, each
-from a table to one number a seed; `judge` puts them together from records alone.
+from a table to one number a seed; `judging` puts them together from records alone, `words` says it.
 """
 
 from snlib.claims.catalogue import CLAIMS
-from snlib.claims.judge import STRICT, judge, judge_all, weigh, weigh_all
+from snlib.claims.judging import STRICT, judge, judge_all, weigh, weigh_all
 from snlib.claims.rule import LEAST_SEEDS, SCALES, Claim, Evidence, verdict
-from snlib.claims.summary import firm, overview, report, summary
+from snlib.claims.words import findings, firm, numbers, overview, reasons, report, summary
 
 __all__ = [
     "CLAIMS",
@@ -16,10 +16,13 @@ __all__ = [
     "STRICT",
     "Claim",
     "Evidence",
+    "findings",
     "firm",
     "judge",
     "judge_all",
+    "numbers",
     "overview",
+    "reasons",
     "report",
     "summary",
     "verdict",

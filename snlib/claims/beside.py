@@ -129,7 +129,9 @@ def printed(both: pd.DataFrame) -> pd.DataFrame:
             "test SN here": _two(both["sn_test_here"]),
             "gain here": _signed(both["gain_here"], both["half"]),
             "difference": _signed(both["difference"], both["half"]),
-            "state": ("measured, " + both["seeds"].astype(str) + " seeds").where(there, "not measured"),
+            "state": ("measured, " + both["seeds"].astype(str) + " seeds").where(
+                there, "not measured"
+            ),
         }
     )
 

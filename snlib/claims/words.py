@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from snlib.claims.catalogue import CLAIMS
-from snlib.claims.judge import STRICT, judge_all
-from snlib.claims.rule import AGAINST, NOT_TESTABLE, SCALES, SUPPORTED
+from snlib.claims.judging import STRICT, judge_all
+from snlib.claims.rule import AGAINST, NOT_TESTABLE, SCALES, SUPPORTED, UNDECIDED, wanted
 
 SHORT = {"paper@cifar10_jpeg": "paper, on CIFAR-10 (JPEG)"}
 """Scales as a table's heading shows them."""
@@ -52,6 +52,50 @@ def _detail(row: dict) -> str:
     part = f"{row['part']}: " if row["part"] else ""
     why = f"; {row['why']}" if row["why"] else ""
     return f"{part}{number(row)} ({row['seeds']} {row['over']}{why})"
+
+
+def numbers(weighed: pd.DataFrame) -> pd.DataFrame:
+    """Every part that something is recorded of, in words: `paper` is the same number of its data.
+
+    Args:
+        weighed: of `weigh_all`, or a part of it.
+    """
+    rows = weighed[weighed["seeds"] > 0]
+    return pd.DataFrame(
+        {
+            "scale": rows["scale"],
+            "claim": rows["number"],
+            "statistic": rows["statistic"],
+            "part": rows["part"],
+            "paper": rows["reference"].map(lambda one: "" if pd.isna(one) else f"{one:+.3f}"),
+            "here": [number(row) for row in rows.to_dict("records")],
+            "claimed": [wanted(*pair) for pair in zip(rows["low"], rows["high"], strict=True)],
+            "over": rows["seeds"].astype(str) + " " + rows["over"],
+            "verdict": rows["verdict"],
+            "99.72 %": rows["strict"].where(rows["strict"] != rows["verdict"], "same"),
+        }
+    )
+
+
+def reasons(judged: pd.DataFrame) -> pd.DataFrame:
+    """Why claims are not testable: a row a reason, with the claims and scales that it concerns."""
+    rows = judged[judged["verdict"] == NOT_TESTABLE]
+    grouped = rows.groupby(["scale", "why"], sort=False)["number"]
+    found = grouped.agg(lambda group: ", ".join(map(str, group))).reset_index()
+    return found[["scale", "number", "why"]].rename(columns={"number": "claims"})
+
+
+def findings(judged: pd.DataFrame) -> str:
+    """Which claims stand at each scale, which do not, and which nobody can tell yet."""
+    lines = []
+    for scale, rows in judged.groupby("scale", sort=False):
+        told = [
+            f"{word} {', '.join(map(str, rows.loc[rows['verdict'] == word, 'number']))}"
+            for word in (SUPPORTED, AGAINST, UNDECIDED, NOT_TESTABLE)
+            if (rows["verdict"] == word).any()
+        ]
+        lines.append(f"{scale}: {'; '.join(told)}.")
+    return "\n".join([*lines, firm(judged)])
 
 
 def summary(store: str = "recorded") -> str:
