@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import nbclient
@@ -64,7 +65,8 @@ def record(path: Path, *, timeout: int = 120) -> None:
         resources={"metadata": {"path": str(path.parent)}},
     )
     try:
-        client.execute()
+        # One thread, as when the tests run it: sums in another order round differently.
+        client.execute(env={**os.environ, "OMP_NUM_THREADS": "1"})
     except (nbclient.exceptions.CellExecutionError, nbclient.exceptions.CellTimeoutError) as error:
         reason = str(error).strip().splitlines()[-1]
         raise UserError(f"{path.name} does not run, and was left as it is: {reason}") from error
