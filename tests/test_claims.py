@@ -133,6 +133,13 @@ def test_a_lucky_seed_alone_chooses_no_budget() -> None:
     assert found.dropna().to_dict() == pytest.approx({0: 0.3})  # seeds 1 and 2 have no budget yet
 
 
+def test_before_any_budget_is_run_there_is_no_gain() -> None:
+    table = example()
+    free = table[table["beta"] == INF]
+    assert gap.test_gain(free).empty and gap.gap_reduction(free).empty
+    assert len(gap.adversarial_gap(free)) == 3
+
+
 def test_a_table_half_computed_is_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
     table = example()
     monkeypatch.setattr(tables, "load", only(table[table["scheme"] != "wrm"], "gap"))

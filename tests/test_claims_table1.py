@@ -132,6 +132,15 @@ def test_a_budget_that_one_seed_alone_has_is_chosen_from_that_seed() -> None:
     assert ours[["seed", "beta"]].to_numpy().tolist() == [[0, 4.0]]
 
 
+def test_a_row_without_any_budget_yet_is_not_measured() -> None:
+    """Choosing "none" of one is no choice; a gain of 0 would be made up."""
+    cells = {("mlp1", "fgm", INF, seed): (0.9, 0.5, 0.5) for seed in (0, 1, 2)}
+    assert table1.measured(rows(cells)).empty
+    assert table1.gain(rows(cells)).empty
+    both = three_seeds("mlp2", "fgm", (0.9, 0.5, 0.5), (0.9, 0.6, 0.6))
+    assert table1.gain(rows(cells | both)).tolist() == pytest.approx([0.10, 0.11, 0.12])
+
+
 def test_rows_that_are_not_the_papers_never_meet_it() -> None:
     cells = three_seeds("mlp1", "fgm", (0.88, 0.85, 0.87), (0.99, 0.95, 0.95))
     whole = table1.compare(table1.measured(rows(cells)))

@@ -66,11 +66,12 @@ def means(ours: pd.DataFrame) -> pd.DataFrame:
         numbers = {f"{name}_here": group[name].mean() for name in (*SHOWN, "rise", "reduction")}
         found.append(
             dict(zip(KEY, key, strict=True))
-            | {"beta_here": group["beta"].iloc[0], **numbers}
+            | {"beta_here": group["beta"].iloc[0], "budgets": group["budgets"].max(), **numbers}
             | {"half": interval(group["gain"])[1], "seeds": len(group)}
             | {"half_reduction": interval(group["reduction"])[1]}
         )
-    columns = [*KEY, "beta_here", *(f"{name}_here" for name in (*SHOWN, "rise", "reduction"))]
+    columns = [*KEY, "beta_here", "budgets"]
+    columns += [f"{name}_here" for name in (*SHOWN, "rise", "reduction")]
     return pd.DataFrame(found, columns=[*columns, "half", "seeds", "half_reduction"])
 
 
@@ -85,7 +86,7 @@ def alone(loaded: list[pd.DataFrame]) -> pd.DataFrame:
     for table in loaded:
         for (*key, seed), runs in accuracies(table).groupby([*KEY, "seed"]):
             free = runs[runs["beta"] == math.inf]
-            if free.empty:
+            if free.empty or len(runs) < 2:
                 continue
             best = runs.sort_values(["validation", "beta"]).iloc[-1]
             found.append(
@@ -155,6 +156,12 @@ def stand_ins(ours: pd.DataFrame) -> pd.DataFrame:
             "reduction": _signed(rows["reduction_here"], rows["half_reduction"]),
         }
     )
+
+
+def _state(both: pd.DataFrame) -> pd.Series:
+    """How much of a row is measured; budgets count none as one."""
+    budgets = both["budgets"].fillna(0).astype(int).astype(str)
+    return "seeds " + both["seeds"].astype(str) + ", budgets " + budgets
 
 
 def _two(values: pd.Series) -> pd.Series:

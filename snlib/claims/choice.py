@@ -20,14 +20,20 @@ def whole(runs: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     return runs[counts == widest]
 
 
-def chosen(runs: pd.DataFrame, by: list[str], setting: str) -> pd.DataFrame:
+def chosen(runs: pd.DataFrame, by: list[str], setting: str, least: int = 1) -> pd.DataFrame:
     """The setting of each group with the best mean validation accuracy over its whole seeds.
 
     Of equally good ones the largest: of budgets the loosest, so that a tie never speaks for SN.
+
+    Args:
+        runs, by: as in `whole`, with a column validation.
+        setting: the column to choose from.
+        least: settings that a group must have to be a choice; groups with fewer are left out.
 
     Returns:
         DataFrame: the columns `by` and `setting`, one row a group.
     """
     means = whole(runs, by).groupby([*by, setting])["validation"].mean().round(9).reset_index()
+    means = means[means.groupby(by)[setting].transform("size") >= least]
     best = means.sort_values(["validation", setting]).groupby(by).tail(1)
     return best[[*by, setting]].reset_index(drop=True)

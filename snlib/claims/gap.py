@@ -26,7 +26,7 @@ def free(table: pd.DataFrame, column: str, attack: str = "training") -> pd.DataF
 
 def at_choice(table: pd.DataFrame, column: str, attack: str = "training") -> pd.DataFrame:
     """The same at the budget that validation under the training attack chose."""
-    budgets = chosen(accuracies(table), ["scheme"], "beta")
+    budgets = chosen(accuracies(table), ["scheme"], "beta", least=2)
     return _by_scheme(accuracies(table, attack).merge(budgets), column)
 
 

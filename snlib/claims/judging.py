@@ -141,8 +141,9 @@ def _row(claim: Claim, evidence: Evidence, part: str) -> dict[str, object]:
 
 def _parts(claim: Claim, evidence: Evidence, table: pd.DataFrame | str) -> list[dict]:
     """The rows of one claim's evidence from one experiment."""
-    if isinstance(table, str):
-        return [_row(claim, evidence, "") | {"why": table}]
+    if isinstance(table, str) or table.empty:
+        why = table if isinstance(table, str) else f"the table of {evidence.experiment} is empty"
+        return [_row(claim, evidence, "") | {"why": why}]
     try:
         values = evidence.compute(table)
     except UserError as error:

@@ -44,8 +44,11 @@ def train_accuracy(table: pd.DataFrame) -> pd.DataFrame:
 
 def random_label_drop(table: pd.DataFrame) -> pd.Series:
     """ERM accuracy on random labels without SN minus with (mean of the budgets there are)."""
-    wide = train_accuracy(table)["erm"]["random"]
-    return (wide[math.inf] - wide.drop(columns=math.inf).mean(axis=1)).dropna()
+    wide = train_accuracy(table)
+    mine = wide.loc[:, [cell[:2] == ("erm", "random") for cell in wide.columns]]
+    free = [math.isinf(cell[2]) for cell in mine.columns]
+    capped = [not one for one in free]
+    return (mine.loc[:, free].mean(axis=1) - mine.loc[:, capped].mean(axis=1)).dropna()
 
 
 def memorization(table: pd.DataFrame) -> pd.DataFrame:

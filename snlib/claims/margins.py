@@ -112,12 +112,13 @@ def growth(table: pd.DataFrame, normalization: str = "published") -> pd.DataFram
             if net.labels == "true"
         ]
     )
+    if logs.empty:
+        return pd.DataFrame()
     wide = logs.pivot(index="seed", columns=["scheme", "sn"], values="log")
-    return pd.DataFrame(
-        {
-            scheme.upper(): wide[scheme, True] - wide[scheme, False]
-            for scheme in ("erm", "fgm", "pgm")
-        }
+    cells = pd.MultiIndex.from_product([("erm", "fgm", "pgm"), (True, False)])
+    wide = wide.reindex(columns=cells)
+    return (wide.xs(True, axis=1, level=1) - wide.xs(False, axis=1, level=1)).rename(
+        columns=str.upper
     )
 
 

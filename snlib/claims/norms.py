@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from snlib.claims.gap import SCHEMES
+
 
 def gain_growth(table: pd.DataFrame) -> pd.Series:
     """Smallest step of the log10 of the median norm gain from a budget to the next, ERM."""
@@ -26,7 +28,8 @@ def low_gradients(table: pd.DataFrame) -> pd.Series:
         & (table["x"] == 0.01)
         & (table["beta"] == 1.3)
     ]
-    return rows.groupby("seed")["value"].min()
+    wide = rows.pivot(index="seed", columns="scheme", values="value").reindex(columns=SCHEMES)
+    return wide.dropna().min(axis=1)
 
 
 def reshaped_excess(table: pd.DataFrame) -> pd.Series:
@@ -34,4 +37,5 @@ def reshaped_excess(table: pd.DataFrame) -> pd.Series:
     layers = table[table["split"].str.startswith("conv") & np.isfinite(table["beta"])]
     keys = ["run", "seed", "split"]
     wide = layers.pivot_table(index=keys, columns="quantity", values="value")
+    wide = wide.reindex(columns=["reshaped", "upper"])
     return (1 - wide["reshaped"] / wide["upper"]).groupby("seed").min()

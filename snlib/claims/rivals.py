@@ -126,5 +126,6 @@ def matched_by_norm(table: pd.DataFrame) -> pd.DataFrame:
         size, low, high = run["size"], same["size"].min(), same["size"].max()
         met = len(same) > 0 and low - NEAR <= size <= high + NEAR
         other = np.interp(size, same["size"], same["test"]) if met else math.nan
-        differences.append({**run, "difference": run["test"] - other})
-    return _by_case(pd.DataFrame(differences), "difference")
+        differences.append((run["seed"], run["case"], run["test"] - other))
+    columns = ["seed", "case", "difference"]
+    return _by_case(pd.DataFrame(differences, columns=columns), "difference")

@@ -81,18 +81,18 @@ def measured(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         DataFrame: the columns of `KEY`, seed, `COLUMNS`, budgets (how many were tried, none
-        included). A configuration without a run without SN is left out.
+        included). A configuration is left out while it lacks a run without SN, or every other.
     """
     rows = accuracies(table)
     free = rows[np.isinf(rows["beta"])].set_index([*KEY, "seed"])
-    capped = rows.merge(chosen(rows, KEY, "beta")).set_index([*KEY, "seed"])
+    capped = rows.merge(chosen(rows, KEY, "beta", least=2)).set_index([*KEY, "seed"])
     wide = pd.DataFrame(
         {
             "beta": capped["beta"],
             **{f"sn_{split}": capped[split] for split in ("train", "validation", "test")},
         }
     ).join(free[["train", "validation", "test"]].add_prefix("free_"), how="inner")
-    wide["budgets"] = rows.groupby([*KEY, "seed"]).size()
+    wide = wide.join(rows.groupby([*KEY, "seed"]).size().rename("budgets"))
     return _with_parts(wide.reset_index())
 
 
@@ -164,6 +164,8 @@ def by_seed(rows: pd.DataFrame, column: str) -> pd.Series:
     Configurations count that have three seeds or more, and seeds that have all of these; while no
     configuration has three seeds, every seed counts with what it has.
     """
+    if rows.empty:
+        return pd.Series(dtype=float)
     wide = rows.pivot_table(index="seed", columns=KEY, values=column)
     several = wide.loc[:, wide.notna().sum() >= LEAST_SEEDS]
     used = several.dropna() if several.shape[1] else wide
@@ -180,7 +182,9 @@ def _rows(table: pd.DataFrame, schemes: tuple[str, ...], norms: tuple[float, ...
     """
     ours, theirs = measured(table), published()
     keys = theirs.loc[theirs["in_table"], KEY].rename(columns={"data": "like"})
-    ours = ours.assign(like=ours["data"].str.partition(",")[0].str.removesuffix("_jpeg"))
+    ours = ours.assign(
+        like=ours["data"].astype(str).str.split(",").str[0].str.removesuffix("_jpeg")
+    )
     known = ours["like"].isin(theirs["data"])
     printed = (
         ours.merge(keys, on=["like", *KEY[1:]], how="left", indicator=True)["_merge"] == "both"
