@@ -145,7 +145,7 @@ def who_memorizes(table: pd.DataFrame, *, paper: bool = True, window: int = 10) 
         window: epochs that a trailing mean spans.
     """
     rows = by_epoch(table)
-    figure, array = style.axes(1 + paper, len(PANELS), (9.0, 5.6 if paper else 3.2), sharey=True)
+    figure, array = style.axes(1 + paper, len(PANELS), (8.4, 5.2 if paper else 3.0), sharey=True)
     for column, panel in enumerate(PANELS):
         _draw(array[0, column], rows[rows["panel"] == panel], panel, window)
         if paper:

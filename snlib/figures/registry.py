@@ -18,8 +18,11 @@ from snlib.figures import (
     gap,
     kappa,
     margins,
+    memorization,
     norm_gain,
     ranks,
+    robustness,
+    strengths,
     table1,
     tour,
     verdicts,
@@ -193,6 +196,46 @@ REGISTRY: dict[str, Entry] = {
         "setting by setting (all others held fixed). Dots: mean over seeds; bars: 95 % Student "
         "interval, which for a mean near 1 may pass it.",
         ranks.taus_from_records,
+    ),
+    "random_labels": Entry(
+        "08",
+        "random_labels",
+        "Training accuracy under the attack of training by epoch, on random labels without and "
+        "with SN and on true labels with SN. Lines: mean over seeds of trailing means of ten "
+        "epochs; bands: 95 % Student interval. Lower row: the paper's curves, AlexNet on CIFAR-10, "
+        "one run, read off its figure.",
+        memorization.who_memorizes,
+    ),
+    "capacity_probe": Entry(
+        "08",
+        "random_labels",
+        "ERM's accuracy on random and on true training labels against the norm budget, mean and "
+        "95 % Student interval over seeds; its edge over guessing against the square root of Phi, "
+        "a dot a seed.",
+        memorization.capacity_probe_from_records,
+    ),
+    "error_against_eps": Entry(
+        "09",
+        "robustness",
+        "Test error against eps in multiples of the radius of training, without and with SN, the "
+        "paper's eight pairs of net and attack. Bars: 95 % Student interval over seeds; grey: the "
+        "paper's curves, AlexNet on CIFAR-10, one run.",
+        robustness.against_eps,
+    ),
+    "every_pair": Entry(
+        "09",
+        "robustness",
+        "Test error against eps of every net under every attack, and under PGM with true labels "
+        "and log-odds in the norm of its training. Bars: 95 % Student interval over seeds.",
+        robustness.every_pair,
+    ),
+    "budget_ranks": Entry(
+        "09",
+        "ranks",
+        "Accuracy of PGM nets against the norm budget by the paper's protocol and by stronger "
+        "attacks, and what each takes off the paper's number. Bars: 95 % Student interval over "
+        "seeds, on the right of differences seed by seed.",
+        strengths.ranks,
     ),
     "step_cost": Measured(
         "11",

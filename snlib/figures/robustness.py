@@ -71,7 +71,7 @@ def against_eps(table: pd.DataFrame, *, paper: bool = True) -> Figure:
         UserError: if a panel has no runs.
     """
     rows = crossovers.errors(table)
-    figure, array = style.axes(2, 4, (8.8, 4.7), sharey=True)
+    figure, array = style.axes(2, 4, (8.2, 4.4), sharey=True)
     for ax, (net, attack) in zip(array.flat, crossovers.PANELS, strict=True):
         _panel(ax, rows, net, attack, paper=paper)
         ax.set_title(f"{NETS[net]} net, {ATTACKS[attack]} attack", fontsize=9)

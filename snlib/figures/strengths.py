@@ -90,7 +90,7 @@ def ranks(table: pd.DataFrame) -> Figure:
         table: of the experiment `ranks` or `autoattack`.
     """
     runs = by_strength(table)
-    figure, (axes,) = style.axes(1, 2, (8.6, 3.7))
+    figure, (axes,) = style.axes(1, 2, (7.8, 3.4))
     left, right = axes
     names = [name for name in STRENGTHS if name in runs]
     for place, name in enumerate(names):
@@ -100,7 +100,7 @@ def ranks(table: pd.DataFrame) -> Figure:
         drop = runs["pgm15_predicted"] - runs[name]
         _over_beta(right, runs, drop, name, (place - len(stronger) / 2) * 0.08)
     left.set_ylabel("test accuracy (%)")
-    right.set_ylabel("below the paper's protocol (points)")
+    right.set_ylabel("below the paper's\nprotocol (points)")
     right.axhline(0, color="#bbbbbb", linewidth=0.8)
     right.set_ylim(bottom=min(0.0, right.get_ylim()[0]))
     handles, labels = left.get_legend_handles_labels()
