@@ -231,22 +231,34 @@ def table_text(table: pd.DataFrame, header: Mapping[str, object]) -> str:
     return buffer.getvalue()
 
 
-def read_table(path: Path) -> tuple[pd.DataFrame, dict]:
-    """A stored table and its header.
+def read_header(path: Path) -> dict:
+    """The header of a stored table: its settings and provenance.
 
     Raises:
         UserError: if the file has no readable header.
     """
     with open(path, encoding="utf-8", errors="replace") as stream:
         first = stream.readline()
-        try:
-            require(first.startswith("# {"), "")
-            header = json.loads(first[2:])
-            require({"settings", "columns"} <= set(header), "")
-        except ValueError:
-            raise UserError(
-                f"{path} has no header line '# {{...}}'; it was not made by snlib."
-            ) from None
+    try:
+        require(first.startswith("# {"), "")
+        header = json.loads(first[2:])
+        require({"settings", "columns"} <= set(header), "")
+    except ValueError:
+        raise UserError(
+            f"{path} has no header line '# {{...}}'; it was not made by snlib."
+        ) from None
+    return header
+
+
+def read_table(path: Path) -> tuple[pd.DataFrame, dict]:
+    """A stored table and its header.
+
+    Raises:
+        UserError: if the file has no readable header, or is damaged.
+    """
+    header = read_header(path)
+    with open(path, encoding="utf-8", errors="replace") as stream:
+        stream.readline()
         try:
             table = pd.read_csv(stream, keep_default_na=False, na_values=["", "nan"], dtype=str)
             for column in ("x", "value", *header["columns"]):

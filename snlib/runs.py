@@ -187,10 +187,9 @@ class Run:
 
     def settings(self) -> dict[str, object]:
         """Every field and its value, for a record; those of `LATER` only where they differ."""
-        settings = dataclasses.asdict(self)
         return {
             name: value
-            for name, value in settings.items()
+            for name, value in vars(self).items()
             if name not in LATER or value != LATER[name]
         }
 

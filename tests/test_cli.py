@@ -78,20 +78,26 @@ def test_list(computed, capsys):
     store = computed[0]
     assert main(["list", "tiny", "steady", "--store", str(store.root)]) == 0
     out, err = capsys.readouterr()
-    head, first, second, note = out.splitlines()
-    assert err == "" and head.split()[:4] == ["experiment", "notebook", "done", "cost"]
-    # two ERM runs and two FGM runs: 2 (1 + 5/3) times 2 epochs times 0.1 thousand images
-    assert first.split()[:4] == ["tiny", "00", "4/4", "1"] and first.endswith("only a test (tiny)")
-    assert second.split()[:4] == ["steady", "00", "0/4", "21"] and note.startswith("cost: ")
-    assert main(["list", "tiny", "--settings", "--store", str(store.root)]) == 0
+    lines = [line.split() for line in out.splitlines()]
+    assert err == "" and lines[0][:4] == ["experiment", "scale", "done", "missing"]
+    assert [line[:4] for line in lines[1:7]] == [
+        [name, scale, *(["4/4", "0"] if (name, scale) == ("tiny", "quick") else ["0/4", "4"])]
+        for name in ("tiny", "steady")
+        for scale in ("quick", "laptop", "paper")
+    ]
+    assert lines[1][-2:] == ["test", "(tiny)"] and out.count("only a test") == 2
+    assert "\nhere: this machine, " in out and "\nGPU: one H200, " in out
+    arguments = ["list", "tiny", "--settings", "--scale", "quick", "--store", str(store.root)]
+    assert main(arguments) == 0
     out = capsys.readouterr().out
+    assert "\ntiny, scale quick\n" in out and "paper" not in out.partition("tiny, scale")[0]
     for run in TINY.at("quick"):
         (line,) = [line for line in out.splitlines() if run.name in line]
-        assert f"beta={run.beta}" in line and f"scheme={run.scheme}" in line and "None" not in line
+        assert line.split()[:2] == ["beta", f"{run.beta:g}"] and line.endswith("1 of 1 done")
 
 
 def test_list_names_every_experiment_and_survives_a_closed_pipe(tmp_path, capsys):
-    assert main(["list", "--store", str(tmp_path), "--scale", "paper"]) == 0
+    assert main(["list", "--store", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     for name in experiments.EXPERIMENTS:
         assert re.search(rf"^{name} ", out, re.M)

@@ -1,41 +1,48 @@
-"""list: experiments with their notebook, state and cost."""
+"""list: experiments with the figure they stand for, what is done of them, and what they cost."""
 
 from __future__ import annotations
 
 import argparse
 
-from snlib import experiments, results, runner
+from snlib import experiments, listing, results
 from snlib.commands import options as shared
+from snlib.experiments import SCALES
 
 
 def add(commands) -> None:
     """Declare the command."""
-    listing = commands.add_parser("list", help="experiments: figure, runs, cost, state")
-    shared.add_experiments(listing)
-    listing.add_argument("--settings", action="store_true", help="print the settings of each run")
-    shared.add_scale(listing)
-    shared.add_store(listing)
-    listing.set_defaults(command=execute)
+    text = "experiments: figure, runs, cost here and on a GPU, state"
+    listed = commands.add_parser("list", help=text)
+    shared.add_experiments(listed)
+    listed.add_argument("--settings", action="store_true", help="say the settings of their runs")
+    shared.add_scale(listed)
+    shared.add_store(listed)
+    listed.set_defaults(command=execute, scale=None)
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Print one line an experiment, with --settings one more a run."""
-    scale, where = shared.scale(options), results.store(options.store)
-    print(f"{'experiment':14} {'notebook':8} {'done':>9} {'cost':>9}  title (scale {scale})")
-    for name in shared.names(options):
-        chosen = experiments.experiment(name)
-        runs = chosen.at(scale)
-        todo = runner.missing(dict.fromkeys(runs, chosen.suites), where)
-        work = sum(runner.cost(run) for run in runs)
-        done = f"{len(runs) - len(todo)}/{len(runs)}"
-        print(f"{name:14} {chosen.notebook:8} {done:>9} {work:9.0f}  {chosen.title}")
-        if options.settings:
-            for run in runs:
-                settings = {
-                    key: value for key, value in run.settings().items() if value is not None
-                }
-                print(
-                    f"  {run.name} " + " ".join(f"{key}={value}" for key, value in settings.items())
-                )
-    print("cost: 1 is one ERM epoch over 1,000 images, all runs of an experiment together")
+    """Print a line an experiment and scale, with --settings a block a configuration."""
+    where = results.store(options.store)
+    scales = SCALES
+    if options.scale or options.data:
+        options.scale = options.scale or "paper"
+        scales = (shared.scale(options),)
+    everything = not options.experiment or "all" in options.experiment
+    names = options.experiment
+    if everything:
+        names = [
+            name
+            for name, one in experiments.EXPERIMENTS.items()
+            if {scale.partition("@")[0] for scale in scales} & set(one.scales)
+        ]
+    names = [experiments.experiment(name).name for name in names]
+    for line in listing.table(names, scales, where):
+        print(line)
+    if not options.settings:
+        return 0
+    for name in names:
+        for scale in scales:
+            if scale.partition("@")[0] in experiments.experiment(name).scales:
+                print(f"\n{name}, scale {scale}")
+                print("\n".join(listing.settings(name, scale, where)))
     return 0

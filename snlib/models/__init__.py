@@ -29,7 +29,7 @@ from snlib.models import (
 )
 from snlib.models.layers import SameConv2d, Temperature, glorot_, he_
 
-__all__ = ["NAMES", "SameConv2d", "build", "divided"]
+__all__ = ["NAMES", "SameConv2d", "build", "divided", "outline"]
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,24 @@ def build(
         UserError: unknown name, an image too small or too large for the net (naming the sizes that
             do, and the nets for this one), or an argument out of range.
     """
+    net = outline(name, in_shape, classes, width, seed).to_empty(device="cpu")
+    with torch.no_grad():
+        _FAMILIES[name].initialize(net, torch.Generator().manual_seed(seed))
+    return net
+
+
+def outline(
+    name: str,
+    in_shape: tuple[int, int, int],
+    classes: int = 10,
+    width: float = 1.0,
+    seed: int = 0,
+) -> nn.Module:
+    """The net of `build` on the meta device: its layers and shapes, without any number in it.
+
+    Raises:
+        UserError: as `build`.
+    """
     errors.one_of("name", name, NAMES)
     family = _FAMILIES[name]
     in_shape = _checked_shape(in_shape)
@@ -135,11 +153,7 @@ def build(
     )
     # On the meta device the constructors allocate nothing and draw no random numbers.
     with torch.device("meta"):
-        net = family.construct(in_shape, classes, width, seed, **family.options)
-    net.to_empty(device="cpu")
-    with torch.no_grad():
-        family.initialize(net, torch.Generator().manual_seed(seed))
-    return net
+        return family.construct(in_shape, classes, width, seed, **family.options)
 
 
 def divided(net: nn.Module, temperature: float) -> nn.Module:

@@ -131,6 +131,8 @@ class AlwaysOnDropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Zero each entry of x with probability `drop` and scale the rest by 1 / (1 - drop)."""
+        if x.is_meta:  # asked for its shape, which has no random numbers
+            return x
         generator = torch.Generator(x.device).manual_seed(self.seed * 1_000_003 + self.calls)
         self.calls += 1
         kept = torch.rand(x.shape, generator=generator, device=x.device) >= self.drop

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from snlib import claims, results
+from snlib import claims, listing, results
 from snlib.errors import UserError
 from snlib.workbook import build, record
 
@@ -59,7 +59,9 @@ def _record(options: argparse.Namespace) -> int:
         print(f"  {path.name}")
     print(f"  {build.save_headline()}")
     readme = results.ROOT / "README.md"
-    filled = record.fill(readme.read_text(encoding="utf-8"), "claims", claims.summary())
+    filled = readme.read_text(encoding="utf-8")
+    for name, content in (("claims", claims.summary()), ("map", listing.evidence())):
+        filled = record.fill(filled, name, content)
     results.write_atomically(readme, filled.encode())
     print(f"  {readme}")
     return 0

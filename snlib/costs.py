@@ -1,0 +1,128 @@
+"""What a run costs: its arithmetic, and about how long that takes on a processor or a GPU.
+
+    macs("alexnet", (3, 28, 28))              113,092,992 multiply-adds of one image, forward
+    flops(run)                                 of a whole training
+    seconds(run, CPU)                          about how long it trains
+
+A pass is forward, backward to the activations or backward to the weights: each is about one
+forward's arithmetic. ERM makes three of them a step; every input gradient of an attack adds two,
+and the prediction that the attack aims at one. Left out: the budget's few products a step, on one
+image in place of a batch, and what is measured at the end.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from snlib import models
+from snlib.runs import Run
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How fast something computes.
+
+    Attributes:
+        name: for people.
+        flops: arithmetic a second that training reaches, in operations (a multiply-add is two).
+        launch: seconds that each layer adds to each pass, whatever its size.
+    """
+
+    name: str
+    flops: float
+    launch: float
+
+
+CPU = Machine("one core", flops=9e10, launch=3e-4)
+"""Stated rate of one core of a recent server, 90 GFLOP/s for large layers and 0.3 ms a layer."""
+
+GPU = Machine("one H200", flops=0.3 * 67e12, launch=5e-5)
+"""Assumed, not measured: 30 % of an H200's 67 TFLOP/s in float32 and 50 microseconds a layer."""
+
+DATA: dict[str, tuple[tuple[int, int, int], int, int]] = {
+    "digits": ((1, 8, 8), 10, 797),
+    "mnist": ((1, 28, 28), 10, 55_000),
+    "fashion_mnist": ((1, 28, 28), 10, 60_000),
+    "cifar10": ((3, 28, 28), 10, 50_000),
+    "cifar100": ((3, 28, 28), 100, 50_000),
+    "svhn": ((3, 28, 28), 10, 73_257),
+    "tiny_imagenet": ((3, 56, 56), 200, 100_000),
+    "tiny_imagenet_subset": ((3, 56, 56), 20, 1_500),
+}
+"""Of each data set, preprocessed: shape of an image, classes, training images. A set that is not
+here is taken to be like CIFAR-10."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a net costs: multiply-adds of one image forward, its weight layers, its parameters."""
+
+    macs: int
+    layers: int
+    parameters: int
+
+
+@functools.cache
+def size_of(
+    net: str, in_shape: tuple[int, int, int], classes: int = 10, width: float = 1.0
+) -> Size:
+    """The size of a net, counted on the shapes of one image that passes through it.
+
+    Raises:
+        UserError: as `models.build`.
+    """
+    module, found = models.outline(net, in_shape, classes, width).eval(), []
+
+    def count(layer: nn.Module, _: object, out: torch.Tensor) -> None:
+        found.append(out[0].numel() * layer.weight[0].numel())
+
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(count)
+    with torch.no_grad():
+        module(torch.zeros(1, *in_shape, device="meta"))
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    return Size(sum(found), len(found), parameters)
+
+
+def macs(net: str, in_shape: tuple[int, int, int], classes: int = 10, width: float = 1.0) -> int:
+    """Multiply-adds of convolutions and linear layers for one image, forward."""
+    return size_of(net, in_shape, classes, width).macs
+
+
+def of_data(run: Run) -> tuple[tuple[int, int, int], int, int]:
+    """Shape of an image, classes, training images of a run's data set, as far as known."""
+    shape, classes, images = DATA.get(run.data, DATA["cifar10"])
+    return shape, classes, run.train_size or images
+
+
+def passes(run: Run) -> int:
+    """Passes of one training step: three of the step itself, the rest of its attack."""
+    predicted = run.attack_labels == "predicted"
+    steps = run.steps or 0
+    return {
+        "erm": 3,
+        "fgm": 3 + 2 + predicted,
+        "pgm": 3 + 2 * steps + predicted,
+        "wrm": 3 + 2 * (steps + 1) + predicted,
+        "trades": 6 + 2 * steps + 1,  # clean and attacked images, and the clean prediction
+    }[run.scheme]
+
+
+def flops(run: Run) -> float:
+    """Arithmetic of a whole training of `run.epochs` epochs, 2 a multiply-add."""
+    shape, classes, images = of_data(run)
+    size = size_of(run.net, shape, classes, run.width)
+    return 2.0 * size.macs * passes(run) * images * run.epochs
+
+
+def seconds(run: Run, machine: Machine = CPU) -> float:
+    """About how long a run trains on a machine, if it has all its epochs."""
+    shape, classes, images = of_data(run)
+    layers = size_of(run.net, shape, classes, run.width).layers
+    steps = max(images // run.batch_size, 1) * run.epochs
+    return flops(run) / machine.flops + steps * passes(run) * layers * machine.launch
