@@ -33,7 +33,7 @@ def pins(requirements: list[str]) -> dict[str, str]:
 
 CORE = pins(PROJECT["dependencies"])
 EXTRAS = {name: pins(extra) for name, extra in PROJECT["optional-dependencies"].items()}
-TESTED = CORE | EXTRAS["audit"] | EXTRAS["test"]
+TESTED = CORE | EXTRAS["audit"] | EXTRAS["cluster"] | EXTRAS["test"]
 
 
 def test_environment_and_pyproject_pin_the_same() -> None:

@@ -21,6 +21,14 @@ QUIET = {
 }
 
 
+HERE = {
+    "RAY_worker_niceness": "0",  # Ray's 15 starves beside other work
+    "RAY_raylet_start_wait_time_s": "180",  # a busy machine takes longer than Ray waits
+    "RAY_agent_register_timeout_ms": "180000",
+}
+"""Settings of a cluster that is started here."""
+
+
 def ray_module() -> ModuleType:
     """Ray, silent about usage.
 
@@ -53,7 +61,8 @@ def connected(address: str, workers: int | None = None) -> Iterator[ModuleType]:
     ray = ray_module()
     options: dict[str, object] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == "ray":
-        os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves beside other work
+        for name, value in HERE.items():
+            os.environ.setdefault(name, value)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
         options |= {"address": "local", "include_dashboard": False, "num_cpus": workers or cores}
     else:
@@ -70,7 +79,7 @@ def connected(address: str, workers: int | None = None) -> Iterator[ModuleType]:
 
 
 def _knock(address: str) -> None:
-    """Raise a UserError unless something listens at the address: Ray itself waits for minutes."""
+    """Raise a UserError unless a server of Ray's kind answers: Ray itself waits for minutes."""
     if address == "auto":
         return
     found = re.fullmatch(r"(ray://)?([^/:\s]+|\[[0-9a-fA-F:]+\]):(\d{1,5})", address)
@@ -79,30 +88,33 @@ def _knock(address: str) -> None:
         f"--cluster is {address!r}; allowed are ray (a cluster of this machine), auto (the one "
         "that runs here), HOST:PORT and ray://HOST:PORT.",
     )
-    host, port = found[2].strip("[]"), int(found[3])
     try:
-        socket.create_connection((host, port), timeout=PATIENCE).close()
+        with socket.create_connection(
+            (found[2].strip("[]"), int(found[3])), timeout=PATIENCE
+        ) as connection:
+            reason = None if _greets(connection) else "what listens there is no Ray"
     except (OSError, OverflowError) as error:
-        raise UserError(
-            f"no Ray cluster answers at {address} ({error}); start one with `ray start --head`, or "
-            "give another --cluster."
-        ) from None
-    if found[1] is None:
-        _greet(address)
+        reason = str(error)
+    require(
+        reason is None,
+        f"no Ray cluster answers at {address} ({reason}); start one with `ray start --head`, or "
+        "give another --cluster: HOST:6379 on its nodes, ray://HOST:10001 from elsewhere.",
+    )
 
 
-def _greet(address: str) -> None:
-    """Raise a UserError unless what listens is Ray; it answers within a minute or not at all."""
-    from ray._raylet import GcsClient
-    from ray.exceptions import RpcError
+def _greets(connection: socket.socket) -> bool:
+    """Whether the other side speaks HTTP/2, as all of Ray's servers do (RFC 9113, section 3.4).
 
-    try:
-        GcsClient(address=address).check_alive([], timeout=PATIENCE)
-    except RpcError as error:
-        raise UserError(
-            f"what listens at {address} does not answer as a Ray cluster does ({error}); a "
-            "cluster's port is 6379 where its nodes are, ray://HOST:10001 from elsewhere."
-        ) from None
+    Both sides begin with a frame of settings: 3 bytes of length, then its type, 4.
+    """
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+    answer = b""
+    while len(answer) < 4:
+        part = connection.recv(4 - len(answer))
+        if not part:
+            return False
+        answer += part
+    return answer[3] == 4
 
 
 def _plainly(address: str, error: BaseException) -> str:

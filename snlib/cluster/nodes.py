@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snlib import worker
+from snlib import runner, worker
 from snlib.cluster import versions
 from snlib.datasets import Data
 from snlib.runs import Run
@@ -110,6 +110,7 @@ def train(
     import ray
 
     versions.require_same(driver, versions.here())
+    runner.check_device(device)
     torch.set_num_threads(1)  # as at home: a result must not depend on how many there are
     run = Run.from_settings(settings)
     stop, again = ray.get(mailbox.begin.remote(run.name))
@@ -127,7 +128,7 @@ def train(
             unpacked(images),
             path,
             device=device,
-            on_epoch=_Reporter(ray, mailbox, run.name, path),
+            on_epoch=_Reporter(ray, mailbox, run.name, path, checkpoint_seconds),
             checkpoint_seconds=checkpoint_seconds,
         )
         left = path.read_bytes() if record is None and path.exists() else None
@@ -148,16 +149,17 @@ def _asked(ray, mailbox, name: str) -> bytes | None:
 class _Reporter:
     """Called after each epoch: posts progress and new checkpoints, says whether to stop."""
 
-    def __init__(self, ray, mailbox, name: str, path: Path) -> None:
+    def __init__(self, ray, mailbox, name: str, path: Path, checkpoint_seconds: float) -> None:
         self.ray, self.mailbox, self.name, self.path = ray, mailbox, name, path
+        self.every = min(REPORT_SECONDS, checkpoint_seconds)
         self.sent = self._stamp()
-        self.reported = -REPORT_SECONDS
+        self.reported = time.monotonic()
 
     def _stamp(self) -> int | None:
         return self.path.stat().st_mtime_ns if self.path.exists() else None
 
     def __call__(self, fraction: float) -> bool:
-        if time.monotonic() - self.reported < REPORT_SECONDS:
+        if time.monotonic() - self.reported < self.every:
             return False
         self.reported = time.monotonic()
         stamp, checkpoint = self._stamp(), None

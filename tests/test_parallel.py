@@ -1,0 +1,208 @@
+"""One net by two processes (gloo) against the same net by one: equal up to rounding, norms to bits.
+
+Rounding: a batch is summed in two halves, so the last bits of a gradient differ; over at most ten
+steps weights then differ by less than 1e-6. Between ranks nothing differs at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_experiment import EXPERIMENTS, TINY
+from two_ranks import RUNS
+
+from snlib import models, results, tables, training, worker
+from snlib.__main__ import main
+from snlib.errors import UserError
+from snlib.results import Store
+from snlib.team import Team, joined
+
+TESTS = Path(__file__).parent
+ROUNDING = 1e-6
+
+
+def torchrun(script: str, *arguments: object, processes: int = 2) -> subprocess.CompletedProcess:
+    """Start a script of tests/ in several processes and wait for them."""
+    path = os.pathsep.join([str(TESTS), *filter(None, sys.path)])
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += [f"--nproc-per-node={processes}", str(TESTS / script), *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=300, cwd=TESTS.parent,
+        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    """What each of two ranks found."""
+    folder = tmp_path_factory.mktemp("ranks")
+    done = torchrun("two_ranks.py", folder)
+    assert done.returncode == 0, done.stderr
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """The same trainings by this process."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield {name: training.fit(run, worker.load_data(run)) for name, run in RUNS.items()}
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_two_processes_train_the_net_of_one(name, ranks, alone):
+    state, run = ranks[0][name]["net"], RUNS[name]
+    steps = run.epochs * (run.train_size // run.batch_size)
+    moved = 0.0
+    start = training.network_of(run, worker.load_data(run))
+    for key, weight in alone[name].net.named_parameters():
+        assert (weight - state[key]).abs().max() < ROUNDING
+        moved = max(moved, float((weight - start.get_parameter(key)).detach().abs().max()))
+    assert moved > 1000 * ROUNDING  # that is not for want of training
+    history = json.loads(ranks[0][name]["history"])
+    for key in ("running_accuracy", "last_batch_accuracy", "validation_accuracy"):
+        assert history[key] == pytest.approx(alone[name].history[key], nan_ok=True, abs=1e-9)
+    assert history["loss"] == pytest.approx(alone[name].history["loss"], rel=1e-6)
+    assert len(json.loads(ranks[0][name]["norms"])) == steps
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_ranks_agree_to_the_last_bit(name, ranks):
+    one, other = ranks[0][name], ranks[1][name]
+    assert one["norms"] == other["norms"]  # every norm after every step, unmended
+    assert one["mended"] == other["mended"] == 0
+    assert one["history"] == other["history"]
+    assert one["net"].keys() == other["net"].keys()
+    assert all(torch.equal(one["net"][key], other["net"][key]) for key in one["net"])
+
+
+def test_norms_are_those_of_one_process(ranks, alone):
+    state = ranks[0]["convolutions"]["net"]
+    tracked = {key: value for key, value in state.items() if key.endswith("tracked")}
+    assert len(tracked) == 5
+    for key, value in alone["convolutions"].net.state_dict().items():
+        if key in tracked:
+            assert float(tracked[key]) == pytest.approx(float(value), rel=1e-5)
+
+
+def test_a_rank_that_drifts_is_put_right(ranks):
+    for rank in ranks:
+        assert rank["drifting"]["mended"] == 1
+        for key, value in ranks[0]["convolutions"]["net"].items():
+            assert torch.equal(rank["drifting"]["net"][key], value)
+
+
+def test_what_fails_on_one_rank_fails_on_all(ranks):
+    for rank in ranks:
+        assert rank["one fails"] == "the net gives NaN or infinity on one of the processes."
+
+
+def test_broken_off_and_resumed_to_the_last_bit(ranks):
+    for rank in ranks:
+        assert rank["resumed"]["history"] == rank["convolutions"]["history"]
+        for key, value in rank["convolutions"]["net"].items():
+            assert torch.equal(rank["resumed"]["net"][key], value)
+
+
+def test_rank_0_is_heard_by_all(ranks):
+    assert [rank["told"] for rank in ranks] == [[True, b"bytes"]] * 2
+
+
+def test_the_command_line_under_torchrun(tmp_path, monkeypatch):
+    monkeypatch.setattr("snlib.experiments.EXPERIMENTS", EXPERIMENTS)
+    done = torchrun("tiny_experiment.py", "run", "tiny", "--parallel", "data",
+                    "--store", tmp_path / "two", "--first", "3")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(tmp_path / "two" / "tiny.quick.csv")]  # one rank speaks
+    two, one = Store(tmp_path / "two"), Store(tmp_path / "one")
+    runs = TINY.at("quick")[:3]
+    assert len(list(two.records.iterdir())) == 3 and not list(two.work.glob("*.pt"))
+    for run in runs:
+        worker.work_alone(run, TINY.suites, one, "cpu", None, None)
+    for run in runs:
+        ours, theirs = (results.load_record(run.name, store) for store in (two, one))
+        assert ours["provenance"]["device"] == "2 x " + theirs["provenance"]["device"]
+        assert ours["rows"]["value"] == pytest.approx(
+            theirs["rows"]["value"], rel=1e-4, nan_ok=True
+        )
+    assert tables.verify(two) == []
+
+
+# ---------------------------------------------------------------------------------------- refusals
+
+
+def run_tiny(monkeypatch, capsys, *options: str) -> str:
+    """What `run tiny` says when it refuses."""
+    monkeypatch.setattr("snlib.experiments.EXPERIMENTS", EXPERIMENTS)
+    assert main(["run", "tiny", *options]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    return line
+
+
+def test_without_torchrun(monkeypatch, capsys, tmp_path):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    line = run_tiny(monkeypatch, capsys, "--parallel", "data", "--store", str(tmp_path))
+    assert "needs torchrun" in line and "--nproc-per-node 2 -m snlib run" in line
+
+
+def test_torchrun_without_parallel(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    assert "add --parallel data" in run_tiny(monkeypatch, capsys, "--store", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--parallel", "data", "--workers", "2"], "--nproc-per-node says how many"),
+        (["--parallel", "data", "--cluster", "ray"], "exclude each other"),
+        (["--gpu-share", "0.5"], "--gpu-share goes with --cluster"),
+    ],
+)
+def test_options_that_do_not_go_together(options, message, monkeypatch, capsys, tmp_path):
+    assert message in run_tiny(monkeypatch, capsys, "--store", str(tmp_path), *options)
+
+
+def test_fewer_gpus_than_processes(monkeypatch):
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with (
+        pytest.raises(UserError, match=r"process 1 .* no GPU of its own: there are 1"),
+        joined("cuda"),
+    ):
+        pass
+
+
+def test_nets_and_batches_that_cannot_be_shared():
+    team = Team(0, 4, torch.device("cpu"))
+    net = models.build("mlp1", in_shape=(1, 8, 8), classes=10, width=0.1)
+    team.check(net, 4)
+    with pytest.raises(UserError, match=r"batch_size is 3 for 4 processes"):
+        team.check(net, 3)
+    for layer in (
+        torch.nn.BatchNorm2d(3),
+        torch.nn.Dropout(0.5),
+        models.layers.AlwaysOnDropout(0.5, 0),
+    ):
+        with pytest.raises(UserError, match=f"the net holds {type(layer).__name__}, whose result"):
+            team.check(torch.nn.Sequential(net, layer), 4)
+
+
+@pytest.mark.parametrize("count", [2, 7, 100])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_shares_make_up_the_batch(count, size):
+    if count < size:
+        pytest.skip("refused")
+    batch = torch.arange(count)
+    shares = [Team(rank, size, batch.device).share(batch) for rank in range(size)]
+    assert torch.equal(torch.cat(shares), batch)
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
