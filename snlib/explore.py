@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import html
 import io
 import itertools
 import math
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 import ipywidgets
@@ -59,18 +60,30 @@ def explore(
 
 
 class Explorer(ipywidgets.VBox):
-    """The controls and the picture; `explore` makes it."""
+    """The controls and the picture; `explore` makes it.
+
+    JupyterLab lets a thread of their own handle the moves. Matplotlib is not made for two threads,
+    so that thread shows what is drawn and leaves drawing to the kernel's main loop.
+    """
 
     def __init__(self, draw: Callable[..., Figure], controls: Mapping[str, ipywidgets.Widget]):
-        self._draw, self._controls, self._timer = draw, dict(controls), None
+        self._draw, self._controls = draw, dict(controls)
         self._pictures: dict[tuple[int, ...], bytes | Exception] = {}
+        self._lock, self._last_move = threading.Lock(), -math.inf
         self._first = self._picture(self._place())
+        if isinstance(self._first, Exception):
+            raise self._first
         self._shown = ipywidgets.Image(format="png", value=self._first)
+        self._shown.layout.align_self = "flex-start"  # as large as it was drawn
         self._message = ipywidgets.HTML()
         super().__init__([*self._controls.values(), self._message, self._shown])
         for control in self._controls.values():
             control.observe(self._moved, names="index")
-        self._wait()
+        try:
+            self._loop = asyncio.get_running_loop()
+            self._loop.call_later(IDLE, self._prepare)
+        except RuntimeError:  # not in a kernel
+            self._loop = None
 
     def _repr_mimebundle_(self, **options: object) -> dict[str, object]:
         """The widget, and the first picture for readers without a kernel."""
@@ -81,8 +94,8 @@ class Explorer(ipywidgets.VBox):
     def _place(self) -> tuple[int, ...]:
         return tuple(control.index for control in self._controls.values())
 
-    def _picture(self, place: tuple[int, ...]) -> bytes:
-        """The picture at one place, drawn if it is new; raises what drawing it raised."""
+    def _picture(self, place: tuple[int, ...]) -> bytes | Exception:
+        """The picture at one place, or why there is none; drawn if it is new."""
         if place not in self._pictures:
             chosen = {
                 name: control.options[index][1]
@@ -90,38 +103,45 @@ class Explorer(ipywidgets.VBox):
             }
             try:
                 self._pictures[place] = png(self._draw(**chosen))
-            except Exception as error:
+            except Exception as error:  # told if somebody asks for this picture
                 self._pictures[place] = error
-        picture = self._pictures[place]
-        if isinstance(picture, Exception):
-            raise picture
-        return picture
+        return self._pictures[place]
 
     def _moved(self, change: object) -> None:
-        try:
-            self._shown.value = self._picture(self._place())
-            self._message.value, self._shown.layout.visibility = "", "visible"
-        except Exception as error:
-            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-            self._message.value = html.escape(f"{kind}{error}")
-            self._shown.layout.visibility = "hidden"
-        self._wait()
+        self._last_move = time.monotonic()
+        if self._place() in self._pictures:
+            self._show()
+        elif self._loop is None:
+            self._answer()
+        else:
+            self._loop.call_soon_threadsafe(self._answer)
 
-    def _wait(self) -> None:
-        """Draw one more picture after a moment without a move."""
-        with contextlib.suppress(RuntimeError):  # no loop: not in a kernel
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = asyncio.get_running_loop().call_later(IDLE, self._prepare)
+    def _answer(self) -> None:
+        """Draw what the controls say now; moves passed over meanwhile are left out."""
+        self._picture(self._place())
+        self._show()
+
+    def _show(self) -> None:
+        """Show the present picture if it is drawn; if not, it is about to be."""
+        with self._lock:
+            picture = self._pictures.get(self._place())
+            if isinstance(picture, bytes):
+                self._shown.value = picture
+                self._message.value, self._shown.layout.visibility = "", "visible"
+            elif picture is not None:
+                kind = "" if isinstance(picture, UserError) else f"{type(picture).__name__}: "
+                self._message.value = html.escape(f"{kind}{picture}")
+                self._shown.layout.visibility = "hidden"
 
     def _prepare(self) -> None:
+        """Draw one more picture if nothing moves, and come back for the next."""
         here = self._place()
         places = itertools.product(*(range(len(one.options)) for one in self._controls.values()))
         absent = [place for place in places if place not in self._pictures]
         if absent:
-            with contextlib.suppress(Exception):  # it is kept, and told when asked for
+            if time.monotonic() - self._last_move >= IDLE:
                 self._picture(min(absent, key=lambda place: math.dist(place, here)))
-            self._wait()
+            self._loop.call_later(IDLE, self._prepare)
 
 
 def _control(name: str, values: Sequence | Mapping[str, object]) -> ipywidgets.Widget:
@@ -160,10 +180,11 @@ def png(figure: Figure) -> bytes:
         f"draw returned {type(figure).__name__}; it must return a closed Figure.",
     )
     figure.set_layout_engine("none")
-    canvas = FigureCanvasAgg(figure)
+    canvas = figure.canvas  # of a figure seen before: it remembers the sizes of its texts
+    canvas = canvas if isinstance(canvas, FigureCanvasAgg) else FigureCanvasAgg(figure)
     canvas.draw()
-    stream = io.BytesIO()
-    Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(stream, "PNG")
+    image, stream = Image.fromarray(np.asarray(canvas.buffer_rgba())), io.BytesIO()
+    image.convert("RGB").save(stream, "PNG", compress_level=1)
     return stream.getvalue()
 
 

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import math
+import threading
 import time
 
 import matplotlib.pyplot as plt
@@ -118,6 +119,41 @@ def test_the_other_pictures_are_drawn_while_the_kernel_is_idle_nearest_first(mon
     beta.value, scheme.value = 1.3, "wrm"  # its error was kept for now
     assert message.value == "no WRM run is recorded." and image.layout.visibility == "hidden"
     assert len(draw.asked) == 9
+
+
+def test_a_thread_that_handles_moves_does_not_draw(monkeypatch):
+    """JupyterLab's subshells: what is drawn is shown at once, the rest is drawn by the loop."""
+    monkeypatch.setattr(room, "IDLE", 1000.0)
+    draw, threads = Drawing(), []
+
+    def noted(**chosen):
+        threads.append(threading.get_ident())
+        return draw(**chosen)
+
+    async def wait():
+        explorer = explore(noted, beta=tuple(SHADES))
+        (beta,), _, image = controls(explorer)
+
+        def move():
+            beta.value = math.inf  # passed over before the loop is free
+            beta.value = 1.3
+            seen = color(image.value)
+            beta.value = 1.0
+            beta.value = 1.3
+            return seen
+
+        thread = threading.Thread(target=lambda: seen.append(move()))
+        seen = []
+        thread.start()
+        thread.join()  # the loop is busy meanwhile
+        assert seen == [SHADES[1.0]] and len(threads) == 1
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return image
+
+    image = asyncio.run(wait())
+    assert color(image.value) == SHADES[1.3]
+    assert draw.asked == [(1.0, "erm"), (1.3, "erm")] and set(threads) == {threading.get_ident()}
 
 
 def test_an_error_is_told_and_passes():

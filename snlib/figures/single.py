@@ -70,6 +70,7 @@ def norm_gain(table: pd.DataFrame) -> Callable[[float], Figure]:
     bound = ax.axvline(summary["product"].max(), color="black", linestyle="--")
     mode = ax.axvline(min(theirs.values()), color=style.PAPER, linestyle=":")
     ax.set(xscale="log", xlabel="norm gain ||f(x)|| / ||x||", ylabel="density per decade")
+    ax.xaxis.set_major_formatter(lambda gain, _: f"{gain:g}")
     ax.set_ylim(bottom=0)
     names = ["product of the layers' norms", "paper's mode (AlexNet, CIFAR-10)"]
     place = dict(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
