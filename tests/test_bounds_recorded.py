@@ -41,6 +41,14 @@ def test_erm() -> None:
     assert row["eps"] == 0 and row["kappa"] == KAPPA
 
 
+def test_erm_needs_no_kappa() -> None:
+    table = recorded("erm")
+    (row,) = bounds.normalizations(table[table["quantity"] != "gradient_norm"]).to_dict("records")
+    (whole,) = bounds.normalizations(table).to_dict("records")
+    assert math.isnan(row.pop("kappa")) and whole.pop("kappa") == KAPPA
+    assert row == whole
+
+
 def test_fgm_and_pgm() -> None:
     product, total = 1.0, 2.0 + 2.0 * 0.5
     ratio = 3.0**2 / 2.0**2 + 1.0**2 / 0.5**2
