@@ -10,7 +10,7 @@ import re
 import pandas as pd
 import pytest
 
-from snlib.experiments import BASE, EXPERIMENTS, experiment
+from snlib.experiments import EXPERIMENTS, experiment
 from snlib.experiments.table1 import Configuration, configuration_of, published_configurations
 from snlib.protocols import protocol_of
 from snlib.results import ROOT
