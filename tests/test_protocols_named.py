@@ -102,7 +102,7 @@ def test_a_scale_is_no_departure_but_what_it_does_not_say_is():
     base = BASE["quick"]
     run = Run.of(**base, scheme="pgm", beta=1.3)
     assert protocol_of(run, base) == "paper"
-    assert protocol_of(run).startswith("custom (eps_ratio=0.15, steps=10, learning_rate=0.05, ")
+    assert protocol_of(run).startswith("custom (eps_ratio=0.15, steps=5, learning_rate=0.05, ")
     usual = Run.of(**{**base, "scheme": "pgm", **STANDARD})
     assert protocol_of(usual, base) == "standard" != protocol_of(usual)
     assert protocol_of(Run.of(**{**base, "epochs": 7}), base) == "custom (epochs=7)"

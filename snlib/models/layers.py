@@ -151,6 +151,8 @@ class AlwaysOnDropout(nn.Module):
 class TrainingDropout(AlwaysOnDropout):
     """The usual dropout: it acts in training mode alone, not in attacks or in evaluation."""
 
+    lipschitz = 1.0  # of the trained net, in evaluation mode
+
     def forward(self, x: Tensor) -> Tensor:
         """As `AlwaysOnDropout` in training mode, else x itself."""
         return super().forward(x) if self.training else x
