@@ -97,7 +97,8 @@ class Run:
         epochs: passes over the training set, at most.
         stop_accuracy: stop when the mean running training accuracy of five epochs reaches it.
         select: the net that is kept: "last", as the authors did, or "best": that of the epoch
-            with the best validation accuracy under the training attack (early stopping).
+            with the best validation accuracy under the training attack (early stopping). Small
+            training sets are validated every few epochs only.
         augment: random shifts of the training images, and mirror images where they mean the same.
         temperature: number by which the logits are divided, in training and after; 1 is off.
         precision: "float32", or "bfloat16" for autocast.

@@ -106,6 +106,23 @@ def test_the_best_epoch_is_kept(digits, beta):
     assert rows["value"][rows["quantity"].index("best_epoch")] == first + 1
 
 
+def test_the_seconds_of_each_pass_are_measured_where_they_are_asked_for(digits):
+    run = Run.of(**TINY, scheme="fgm")
+    fitted = training.fit(run, digits)
+    passes, whole = (fitted.history[key] for key in ("pass_seconds", "seconds"))
+    assert all(0 < part <= all_of_it for part, all_of_it in zip(passes, whole, strict=True))
+    rows = measure(run, fitted, digits, {"history", "runtime"})
+    found = [
+        (x, value)
+        for suite, quantity, x, value in zip(
+            *(rows[column] for column in ("suite", "quantity", "x", "value")), strict=True
+        )
+        if (suite, quantity) == ("runtime", "seconds")
+    ]
+    assert found == list(zip([1.0, 2.0, 3.0, 4.0], passes, strict=True))
+    assert "runtime" not in measure(run, fitted, digits, {"history"})["suite"]
+
+
 def test_early_stopping_resumes_to_the_last_bit(digits, tmp_path):
     run = Run.of(
         **TINY | dict(epochs=8, learning_rate=0.5), scheme="pgm", beta=0.9, random_start=True,
