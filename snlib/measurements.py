@@ -32,6 +32,7 @@ DISTRIBUTION_IMAGES = 10_000
 ON_TEST_IMAGES = {
     "robustness": robustness.curves,
     "checks": robustness.checks,
+    "targeted": robustness.targeted,
     "autoattack": robustness.under_autoattack,
 }
 """Suites taken on the first test images, and what measures each."""

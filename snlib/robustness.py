@@ -187,6 +187,22 @@ def each_class(
     return x[kept], y[kept]
 
 
+def targeted(net: nn.Module, x: Tensor, y: Tensor, run: Run, data: Data) -> Iterator[Row]:
+    """Accuracy at the evaluation radius under PGM-15 with true labels and log-odds, on all images,
+    and what then survives PGM-15 towards each other class (`targeted`).
+
+    The second does not depend on the scale of the logits: to compare nets that differ in it, as
+    budgets and temperatures make them, the first alone is not enough.
+    """
+    eps, norm = evaluation_radius(run, data), run.norm or 2.0
+    strong = Attack("pgm", eps, norm, loss="log_odds")
+    with frozen(net):
+        left = _after(net, x, y, lambda x, y: strong(net, x, y))
+        yield "pgm15_log_odds", "accuracy", eps, len(left[0]) / len(x)
+        left = each_class(net, *left, eps, norm)
+        yield "targeted", "accuracy", eps, len(left[0]) / len(x)
+
+
 def under_autoattack(net: nn.Module, x: Tensor, y: Tensor, run: Run, data: Data) -> Iterator[Row]:
     """Accuracy under the standard AutoAttack at the evaluation radius, on the images of `checks`.
 

@@ -207,6 +207,16 @@ def test_every_other_class_is_tried(data) -> None:
     found = values(rows_of(Data(**{**vars(data), **here}), Flat(), "checks"))
     assert found["none"] == found["pgm15_log_odds"] == 1.0  # the two slopes cancel
     assert found["targeted"] == 0.0  # eps is 1.5, the boundary at 1
+    found = values(rows_of(Data(**{**vars(data), **here}), Flat(), "targeted"))
+    assert found == {"pgm15_log_odds": 1.0, "targeted": 0.0}
+
+
+@pytest.mark.parametrize("run", [ERM, LINF])
+def test_targeted_is_counted_on_all_images_in_the_net_s_own_norm(data, run) -> None:
+    found = values(rows_of(data, Linear(factor=1e4), "targeted", run))
+    eps, norm = (1.5, 2) if run.norm is None else (0.1, math.inf)
+    sound = pytest.approx(counted(data, eps, "true", norm))
+    assert found == {"pgm15_log_odds": sound, "targeted": sound}
 
 
 def test_masked_gradients_show_in_what_random_search_breaks(data) -> None:

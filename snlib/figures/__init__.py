@@ -1,5 +1,6 @@
 """Figures: a table in, a closed matplotlib Figure out. Nothing here trains or imports torch."""
 
-from snlib.figures.registry import REGISTRY, Entry
+from snlib.figures.entries import Entry
+from snlib.figures.registry import REGISTRY
 
 __all__ = ["REGISTRY", "Entry"]

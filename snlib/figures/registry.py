@@ -1,81 +1,29 @@
-"""Every recorded figure by name: its notebook, its caption, and how to draw it at a scale."""
+"""Every recorded figure by name: its notebook, its experiment, its caption, its function."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-from matplotlib.figure import Figure
-
-from snlib import claims, tables
-from snlib.claims import beside
 from snlib.figures import (
     attacks,
     benchmarks,
+    beyond,
     bounds,
     convolution,
     curves,
+    extensions,
     gap,
     kappa,
     margins,
     memorization,
     norm_gain,
     ranks,
+    rivals,
     robustness,
     strengths,
     table1,
     tour,
     verdicts,
 )
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A figure of the workbook.
-
-    Args:
-        notebook: first two digits of the notebook that shows it.
-        experiment: whose table it draws.
-        caption: one sentence, with what the bars or bands are.
-        function: table -> closed Figure.
-    """
-
-    notebook: str
-    experiment: str
-    caption: str
-    function: Callable[..., Figure]
-
-    def draw(self, scale: str = "quick", store: str = "recorded") -> Figure:
-        """The figure from the records at `scale` in `store`."""
-        return self.function(tables.load(self.experiment, scale=scale, store=store))
-
-
-@dataclass(frozen=True)
-class Measured(Entry):
-    """A figure of benchmarks: their records are the same at every scale and in every store."""
-
-    def draw(self, scale: str = "quick", store: str = "recorded") -> Figure:
-        """The figure from data/results/benchmarks."""
-        return self.function(benchmarks.load())
-
-
-@dataclass(frozen=True)
-class OfTable1(Entry):
-    """A figure of Table 1, from every table of it that is recorded at the scale."""
-
-    def draw(self, scale: str = "quick", store: str = "recorded") -> Figure:
-        """The figure from the rows of these tables."""
-        return self.function(beside.rows(beside.load(scale, store)))
-
-
-@dataclass(frozen=True)
-class Judged(Entry):
-    """A figure of verdicts: one scale from a store, the others from the committed evidence."""
-
-    def draw(self, scale: str = "quick", store: str = "recorded") -> Figure:
-        """The figure from the claims, judged at every scale."""
-        return self.function(claims.judge_all(store, only=scale))
-
+from snlib.figures.entries import Entry, Judged, Measured, OfTable1
 
 REGISTRY: dict[str, Entry] = {
     "tour_gap": Entry(
@@ -264,5 +212,47 @@ REGISTRY: dict[str, Entry] = {
         "Time of an ERM step with the default budget over the plain step, one thing changed at a "
         "time. Dots: median of paired rounds; bars: their quartile range.",
         benchmarks.cost_growth,
+    ),
+    "rivals": Entry(
+        "11",
+        "rivals",
+        "Adversarial training with SN by the operator norm, by Miyato's, weight decay, dropout and "
+        "batch norm: test accuracy and gap under the training attack, each at the setting that "
+        "validation chose, and test accuracy of all settings against the geometric mean of the "
+        "layers' true norms. Bars: 95 % Student interval over seeds; small dots: single seeds. The "
+        "paper's numbers of this comparison are not known.",
+        rivals.rivals,
+    ),
+    "beyond_factorial": Entry(
+        "12",
+        "beyond",
+        "Test accuracy with and without SN, and the gain of SN, under every combination of early "
+        "stopping, a falling learning rate, augmentation and true-label training attacks, and by "
+        "the two named protocols; filled: under PGM-15 towards each other class. Dots and bars: "
+        "mean and 95 % Student interval over seeds.",
+        beyond.factorial,
+    ),
+    "beyond_factors": Entry(
+        "12",
+        "beyond",
+        "What each factor does to test accuracy without SN, with SN, and to the gain of SN: mean "
+        "over the other factors. Bars: 95 % Student interval over seeds.",
+        beyond.factors,
+    ),
+    "temperature": Entry(
+        "12",
+        "temperature",
+        "Accuracy against the size of the outputs, made small by a norm budget or by dividing the "
+        "logits. Dots and bars: mean and 95 % Student interval over seeds; small dots: single "
+        "seeds.",
+        extensions.against_size,
+    ),
+    "extensions": Entry(
+        "12",
+        "extensions",
+        "TRADES, other data sets and networks against the norm budget (extension: from a summary "
+        "of the paper, not from the paper). Dots and bars: mean and 95 % Student interval over "
+        "seeds; shaded: the budget that validation chose.",
+        extensions.against_budget,
     ),
 }
