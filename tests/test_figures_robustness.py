@@ -86,17 +86,24 @@ def test_a_table_without_a_panel_is_refused(table) -> None:
 
 
 def test_one_step_of_the_axis(table) -> None:
-    rows = crossovers.errors(table)
-    (ax,) = robustness.at_step(rows, "pgm", 1).axes
+    draw = robustness.at_step(crossovers.errors(table))
+    first = draw("erm", 0)
+    figure = draw("pgm", 1)
+    assert figure is first and not plt.fignum_exists(figure.number)
+    (ax,) = figure.axes
     names = [tick.get_text() for tick in ax.get_xticklabels()]
     assert len(names) == 5 and names[0] == "FGM\n1.0 ×"  # 0.5 of a unit of 0.5
-    dots = [one.get_offsets()[:, 1] for one in ax.collections if len(one.get_offsets()) == 2]
-    means = sorted(float(np.mean(heights)) for heights in dots)
     # the net is third; error 20 + 10 an attack + 1 (mean of seeds) + 2.5 at this radius, SN + 10
-    expected = [20 + 10 * attack + 3.5 + 10 * sn for attack in range(5) for sn in (0, 1)]
-    assert means == pytest.approx(sorted(expected))
+    expected = np.array([20 + 10 * attack + 3.5 for attack in range(5)])
+    lines = [line.get_ydata() for line in ax.lines if len(line.get_ydata()) == 5]
+    assert np.allclose(lines, [expected, expected + 10])
+    dots = [line.get_ydata() for line in ax.lines if len(line.get_ydata()) == 10]
+    assert np.allclose(dots[0][:2], [22.5, 24.5])
+    low, high = ax.collections[0].get_segments()[0][:, 1]
+    # two seeds: t(0.975, 1) = 12.706 times half the difference of the two values
+    assert (high - low) / 2 == pytest.approx(12.7062 * 1.0, rel=1e-4)
     with pytest.raises(UserError, match="step is 3"):
-        robustness.at_step(rows, "pgm", 3)
+        draw("pgm", 3)
 
 
 def graded_rows(beta: float, seed: int, values: dict[str, float]) -> list[dict]:
