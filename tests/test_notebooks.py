@@ -12,7 +12,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from snlib.workbook.record import FOLDER, normalise, notebooks
 
-EXPECTED = ("00", "01", "02", "03", "04", "05", "06", "08", "09", "10", "11", "12", "13")
+EXPECTED = ("00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12", "13")
 """The notebooks that the README's index names; a new one is added here and there."""
 
 HEADINGS = (

@@ -55,13 +55,15 @@ def runs(table: pd.DataFrame, *, level: float = 0.0) -> pd.DataFrame:
         UserError: the table lacks a quantity or the level.
     """
     header = table.attrs.get("provenance", {}).get("settings", {})
+    measured = table[~table["diverged"]]
+    measured.attrs = {}  # pandas copies them deeply at every step
     rows = []
-    for run, part in table[~table["diverged"]].groupby("run", sort=False):
+    for run, part in measured.groupby("run", sort=False):
         settings = {**header, **part.iloc[0].to_dict()}
         value = _Reader(part)
         train, test = (value("accuracy", split, "training") for split in ("train", "test"))
         attacks = ("none",) if settings["scheme"] == "erm" else ("none", "training")
-        margin, risk = _margin(part, 1 - train)
+        margin, risk = _margin(value, 1 - train)
         rows.append(
             {
                 "run": run,
@@ -173,17 +175,17 @@ class _Reader:
         return float(self.values[key])
 
 
-def _margin(part: pd.DataFrame, error: float) -> tuple[float, float]:
-    chosen = part[(part["quantity"] == "margin") & (part["split"] == "train")]
-    chosen = chosen[(chosen["attack"] == "training") & (chosen["x"] >= (1 + error) / 2 - 1e-9)]
+def _margin(value: _Reader, error: float) -> tuple[float, float]:
+    margins = {key[3]: number for key, number in value.values.items()
+               if key[:3] == ("margin", "train", "training")}  # fmt: skip
+    above = [level for level in margins if level >= (1 + error) / 2 - 1e-9]
     errors.require(
-        len(chosen) > 0,
-        f"run {part['run'].iloc[0]} of the table has no margin under the training attack; give the "
-        "table of the experiment bounds.",
+        len(above) > 0,
+        f"run {value.run} of the table has no margin under the training attack; give the table of "
+        "the experiment bounds.",
     )
-    lowest = chosen.loc[chosen["x"].idxmin()]
-    margin = float(lowest["value"])
-    return (margin if margin > 0 else math.nan), float(lowest["x"])
+    level = min(above)
+    return (float(margins[level]) if margins[level] > 0 else math.nan), level
 
 
 def _capacity(name: str, run: dict, layers: pd.DataFrame) -> Capacity:

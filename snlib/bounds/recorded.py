@@ -75,9 +75,10 @@ def layers_of(part: pd.DataFrame, needed: Sequence[str] = NEEDED) -> pd.DataFram
         UserError: the run's rows lack a quantity of `needed`.
     """
     norms = part[part["quantity"].isin(needed)]
+    present = set(norms["quantity"])
     for quantity in needed:
         errors.require(
-            bool((norms["quantity"] == quantity).any()),
+            quantity in present,
             f"run {part['run'].iloc[0]} of the table has no quantity {quantity!r} of its layers; "
             "give the table of an experiment that measures spectra (margins, bounds).",
         )
