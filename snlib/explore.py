@@ -76,7 +76,8 @@ class Explorer(ipywidgets.VBox):
         self._shown = ipywidgets.Image(format="png", value=self._first)
         self._shown.layout.align_self = "flex-start"  # as large as it was drawn
         self._message = ipywidgets.HTML()
-        super().__init__([*self._controls.values(), self._message, self._shown])
+        rows = [ipywidgets.HBox([_name(name), one]) for name, one in self._controls.items()]
+        super().__init__([*rows, self._message, self._shown])
         for control in self._controls.values():
             control.observe(self._moved, names="index")
         try:
@@ -154,10 +155,17 @@ def _control(name: str, values: Sequence | Mapping[str, object]) -> ipywidgets.W
         f"{name} has the values {labels}; give at least one, each once.",
     )
     if named or any(isinstance(value, str) for _, value in options):
-        buttons = ipywidgets.ToggleButtons(options=options, description=name)
-        buttons.style.button_width = "auto"
-        return buttons
-    return ipywidgets.SelectionSlider(options=options, description=name)
+        control = ipywidgets.ToggleButtons(options=options)
+        control.style.button_width = "auto"
+    else:
+        control = ipywidgets.SelectionSlider(options=options)
+    control.layout.width = "30em"
+    return control
+
+
+def _name(name: str) -> ipywidgets.Label:
+    """The name of a choice, left of its control."""
+    return ipywidgets.Label(name.replace("_", " "), layout={"width": "6em"})
 
 
 def _label(value: object) -> str:
