@@ -32,8 +32,9 @@ def explore(
 ) -> Explorer:
     """A figure with a slider or a row of buttons for each choice; the last value of a cell.
 
-    While the kernel is idle the pictures not yet asked for are drawn too, nearest first, so that a
-    move costs one message. Without a kernel (GitHub, a page) the first picture is shown.
+    While the kernel is idle the pictures not yet asked for are drawn too, those of the sliders and
+    the nearest first, so that a move costs one message. Without a kernel (GitHub, a page) the first
+    picture is shown.
 
     Args:
         draw: called with one value of each choice, by name; returns a closed Figure. Let all have
@@ -136,12 +137,17 @@ class Explorer(ipywidgets.VBox):
 
     def _prepare(self) -> None:
         """Draw one more picture if nothing moves, and come back for the next."""
-        here = self._place()
+        here, sliders = self._place(), [*map(_slides, self._controls.values())]
+
+        def far(place: tuple[int, ...]) -> tuple[bool, float]:
+            steps = zip(place, here, sliders, strict=True)
+            return any(a != b for a, b, slides in steps if not slides), math.dist(place, here)
+
         places = itertools.product(*(range(len(one.options)) for one in self._controls.values()))
         absent = [place for place in places if place not in self._pictures]
         if absent:
             if time.monotonic() - self._last_move >= IDLE:
-                self._picture(min(absent, key=lambda place: math.dist(place, here)))
+                self._picture(min(absent, key=far))
             self._loop.call_later(IDLE, self._prepare)
 
 
@@ -161,6 +167,10 @@ def _control(name: str, values: Sequence | Mapping[str, object]) -> ipywidgets.W
         control = ipywidgets.SelectionSlider(options=options)
     control.layout.width = "30em"
     return control
+
+
+def _slides(control: ipywidgets.Widget) -> bool:
+    return isinstance(control, ipywidgets.SelectionSlider)
 
 
 def _name(name: str) -> ipywidgets.Label:

@@ -15,18 +15,19 @@ def add(commands) -> None:
     listed = commands.add_parser("list", help=text)
     shared.add_experiments(listed)
     listed.add_argument("--settings", action="store_true", help="say the settings of their runs")
-    shared.add_scale(listed)
+    shared.add_scale(listed, default=None)
     shared.add_store(listed)
-    listed.set_defaults(command=execute, scale=None)
+    listed.set_defaults(command=execute)
 
 
 def execute(options: argparse.Namespace) -> int:
     """Print a line an experiment and scale, with --settings a block a configuration."""
     where = results.store(options.store)
     scales = SCALES
-    if options.scale or options.data:
-        options.scale = options.scale or "paper"
+    if options.scale:
         scales = (shared.scale(options),)
+    elif options.data:
+        scales = tuple(f"{scale}@{options.data}" for scale in SCALES)
     everything = not options.experiment or "all" in options.experiment
     names = options.experiment
     if everything:

@@ -14,10 +14,13 @@ def add_experiments(command: argparse.ArgumentParser) -> None:
     command.add_argument("experiment", nargs="*", help="only these")
 
 
-def add_scale(command: argparse.ArgumentParser) -> None:
-    """`--scale` and `--data`."""
+def add_scale(command: argparse.ArgumentParser, default: str | None = "quick") -> None:
+    """`--scale` and `--data`; without a default, None stands for all scales."""
+    usual = "all scales" if default is None else default
     command.add_argument(
-        "--scale", default="quick", help="quick (default), laptop, paper or paper@DATASET"
+        "--scale",
+        default=default,
+        help=f"quick, laptop, paper or paper@DATASET (default: {usual})",
     )
     command.add_argument(
         "--data", metavar="DATASET", help="put this data set in the place of the scale's own"
