@@ -45,8 +45,9 @@ CPU = Machine("one core", flops=9e10, launch=3e-4)
 GPU = Machine("one H200", flops=0.3 * 67e12, launch=5e-5)
 """Assumed, not measured: 30 % of an H200's 67 TFLOP/s in float32 and 50 microseconds a layer."""
 
-START_BYTES = {"cpu": 720 * 2**20, "cuda": 700 * 2**20}
-"""What a process needs before its first image: Python and torch on a CPU, a context on a GPU."""
+START_BYTES = {"cpu": 450 * 2**20, "cuda": 700 * 2**20}
+"""What a process needs before its first image: on a CPU what Python and torch allocate (all
+processes share the pages of their libraries), on a GPU a context."""
 
 MEASURED_AT_ONCE = 500
 """Images that a trained net sees at once when it is measured."""

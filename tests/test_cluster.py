@@ -207,6 +207,23 @@ def test_the_time_is_over(nodes, store, monkeypatch):
     assert checkpoint_epochs(store, endless.name) > reached
 
 
+def test_what_does_not_stop_in_time_is_broken_off(nodes, store, at_home, monkeypatch):
+    monkeypatch.setattr(driver, "LEAST_PATIENCE", 2.0)
+    endless = Run(**SMALL | {"steps": 10**7}, scheme="pgm", epochs=2)  # an epoch of hours
+    too_long = Run(**SMALL, epochs=1)
+    watch = Watch()
+    outcome = carry_out(
+        dict.fromkeys((endless, too_long), SUITES), store, nodes, watch,
+        deadline=time.time() + 10, least={too_long: 100.0},
+    )  # fmt: skip
+    assert sorted(watch.ended) == sorted((run.name, "unfinished") for run in (endless, too_long))
+    assert not outcome.done and not outcome.failed and not store.records.exists()
+    first = dict(list(PLAN.items())[:1])  # its core is free again
+    again = Watch()
+    carry_out(first, store, nodes, again)
+    assert_complete(first, store, again, at_home)
+
+
 def test_a_run_that_fails_or_is_done_elsewhere_ends_no_other(nodes, store, at_home):
     first, second, *_ = PLAN
     too_large = Run(**SMALL | {"net": "elu_net"}, scheme="pgm", epochs=1)
