@@ -17,7 +17,7 @@ import functools
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -65,18 +65,18 @@ class Speed:
         """Whether `seconds` comes from records."""
         return run in self.recorded or any(kind in self.ratios for kind in _kinds(run))
 
-    def source(self, runs: Iterable[Run]) -> str:
+    def source(self, runs: Collection[Run]) -> str:
         """Where the seconds of these runs come from, in words."""
-        runs = list(runs)
-        known = sum(self.known(run) for run in runs)
-        words = f"{len(self.recorded)} records made on it"
-        if known < len(runs):
+        unlike = sum(not self.known(run) for run in runs)
+        words = [self.device]
+        if self.recorded:
+            words.append(f"from {len(self.recorded)} of its records")
+        if unlike:
             machine = self.machine()
             rates = f"{machine.flops / 1e9:.0f} GFLOP/s, {1e3 * machine.launch:.1g} ms a layer"
-            rates = f"{machine.name}: {rates} and pass"
-            words = f"{words}; without a record like them {len(runs) - known}, by {rates}"
-            words = words if known else rates
-        return f"{self.device}, by {words}"
+            which = f"{unlike} runs unlike them by rates " if self.recorded else ""
+            words.append(f"{which}{machine.name}: {rates} and pass")
+        return ", ".join(words)
 
 
 def learned(records: Records, device: str = "cpu") -> Speed:
@@ -98,6 +98,13 @@ def learned(records: Records, device: str = "cpu") -> Speed:
             found[kind].append(value / _modelled(run))
     ratios = {kind: statistics.median(values) for kind, values in found.items()}
     return Speed(name, seconds, ratios, functools.partial(calibrated, device))
+
+
+def assumed(device: str) -> Speed:
+    """What is stated of devices elsewhere, such as the nodes of a cluster, that nobody measured."""
+    machine = costs.CPU if device == "cpu" else costs.GPU
+    stated = Machine(f"assumed for {machine.name}", machine.flops, machine.launch)
+    return Speed("a node", machine=lambda: stated)
 
 
 def _kinds(run: Run) -> tuple[tuple, tuple]:

@@ -133,7 +133,7 @@ def test_status(computed, capsys):
     assert lines["queued"] == "3 (1 with a checkpoint)"
     (failed,) = [line for line in out.splitlines() if second.name in line]
     assert failed.endswith(": out of memory on cuda: lower batch_size")
-    assert f"on {worker.device_name('cpu')}, by 4 records made on it" in lines["speed"]
+    assert f"on {worker.device_name('cpu')}, from 4 of its records" in lines["speed"]
     assert re.fullmatch(r"about \d+ \w+, \d+ side by side on this machine", lines["left"])
     assert main(["status", "tiny", "--store", str(store.root)]) == 0  # all done
     assert set(said(capsys.readouterr().out)) == {"scale", "done", "running", "queued", "failed"}
@@ -277,6 +277,14 @@ def test_a_budget_too_short_for_any_run(tmp_path, capsys, monkeypatch):
     assert f"(run {quickest.name}: softmax, digits, ERM)" in err
     needed = int(re.search(r"give (\d+)s or more", err)[1])
     assert needed > slow.epoch(quickest) and not list(tmp_path.iterdir())
+
+
+def test_a_budget_on_a_cluster_asks_this_machine_for_no_gpu(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    away = ["--cluster", "ray://127.0.0.1:9", "--device", "cuda"]  # nobody listens there
+    assert main(["run", "tiny", "--budget", "25m", *away, "--store", str(tmp_path)]) == 2
+    assert "no Ray cluster answers at ray://127.0.0.1:9" in capsys.readouterr().err
 
 
 def test_a_bundle_without_a_budget(computed, tmp_path, capsys):

@@ -70,13 +70,13 @@ def test_recorded_seconds_are_the_cost_here(tmp_path, monkeypatch):
     lines = table(["tiny"], ["quick"], store)
     workers = cells(lines[2])[0].split("here: ")[1].split()[0]
     assert cells(lines[1])[4] == time(3600.0 / int(workers))
-    assert "by 4 records made on it" in lines[2] and "GFLOP" not in lines[2]
+    assert "from 4 of its records" in lines[2] and "GFLOP" not in lines[2]
     slow = costs.Machine("by hand", flops=2e9, launch=0.5)
     monkeypatch.setattr(speed, "calibrated", lambda device: slow)
     empty = table(["tiny"], ["quick"], Store(tmp_path / "none"))
     alone = sum(costs.seconds(run, slow) for run in TINY.at("quick"))
     assert cells(empty[1])[4] == time(alone / int(workers))
-    assert "by by hand: 2 GFLOP/s, 5e+02 ms a layer" in empty[2]
+    assert ", by hand: 2 GFLOP/s, 5e+02 ms a layer" in empty[2]
     assert "assumed: 20 TFLOP/s" in empty[3]
 
 

@@ -57,13 +57,15 @@ def test_records_of_other_devices_count_for_nothing():
 def test_where_the_seconds_come_from_is_said():
     run, other = Run(), Run(net="resnet")
     known = dataclasses.replace(
-        learned({run: record(3.0)}), machine=lambda: Machine("by hand", 5e9, 2e-3)
+        learned({run: record(3.0)}), machine=lambda: Machine("set by hand", 5e9, 2e-3)
     )
-    assert known.source([run]) == f"{HERE}, by 1 records made on it"
-    both = known.source([run, other])
-    assert "without a record like them 1, by by hand: 5 GFLOP/s, 2 ms a layer and pass" in both
-    nothing = Speed("a device", machine=lambda: Machine("by hand", 5e9, 2e-3))
-    assert nothing.source([run]) == "a device, by by hand: 5 GFLOP/s, 2 ms a layer and pass"
+    assert known.source([run]) == f"{HERE}, from 1 of its records"
+    assert known.source([run, other]) == (
+        f"{HERE}, from 1 of its records, 1 runs unlike them by rates set by hand: 5 GFLOP/s, "
+        "2 ms a layer and pass"
+    )
+    nothing = Speed("a device", machine=lambda: Machine("set by hand", 5e9, 2e-3))
+    assert nothing.source([run]) == "a device, set by hand: 5 GFLOP/s, 2 ms a layer and pass"
 
 
 def test_a_calibration_solves_its_two_equations(monkeypatch):
@@ -85,3 +87,10 @@ def test_a_calibration_measures_what_a_step_takes():
     found = calibrated("cpu")
     assert 1e8 < found.flops < 1e13 and 1e-7 < found.launch < 1.0
     assert calibrated("cpu") is found  # once a process
+
+
+def test_what_nobody_measured_is_called_assumed():
+    run = Run()
+    assert speed.assumed("cuda").seconds(run) == costs.seconds(run, costs.GPU)
+    assert "assumed for one H200" in speed.assumed("cuda").source([run])
+    assert speed.assumed("cpu").seconds(run) == costs.seconds(run, costs.CPU)

@@ -63,7 +63,6 @@ def execute(options: argparse.Namespace) -> int:
     if terminal:
         print(f"{len(plan)} runs, {len(todo)} to compute at scale {scale}.", file=sys.stderr)
     if seconds is not None and todo:
-        runner.check_device(options.device)
         allowance, words = _allowance(options, seconds, begun, plan, todo, where)
         limits = {"deadline": allowance.deadline, "least": allowance.least}
         if terminal:
@@ -96,14 +95,16 @@ def _allowance(
     """What a budget leaves, and in words what it has room for."""
     from snlib import room, speed
 
-    done = [run for run in plan if run not in todo]
-    # Of a cluster no speed is known before it has answered: this machine's stands for its nodes'.
-    known = speed.learned(budget.finished_records(done, where), options.device)
-    found = room.Room(1, "one run over all processes")
-    if options.parallel is None:
+    if options.cluster is not None:  # whose nodes nobody has measured before it answers
+        known, found = speed.assumed(options.device), room.Room(1, "one at least on the cluster")
+    else:
+        runner.check_device(options.device)
+        done = [run for run in plan if run not in todo]
+        known = speed.learned(budget.finished_records(done, where), options.device)
+        found = room.Room(1, "one run over all processes")
+    if options.cluster is None and options.parallel is None:
         found = room.room(options.device, todo)
-        if options.cluster is None and options.workers is None:
-            options.workers = found.workers
+        options.workers = options.workers or found.workers
     workers = options.workers or found.workers
     allowance = budget.allow(seconds, begun, todo, known, workers)
     reason = found.reason if workers == found.workers else "--workers"
