@@ -42,6 +42,17 @@ def none_left():
     assert not left
 
 
+def patiently(start):
+    """What `start` starts; tried again where a busy machine took longer than Ray waits."""
+    for left in reversed(range(connection.TRIES)):
+        try:
+            return start()
+        except Exception as error:
+            if not left or connection.LATE not in str(error):
+                raise
+            ray.shutdown()
+
+
 @pytest.fixture(scope="module")
 def nodes():
     """A head without cores, which the driver joins, and two nodes with one core each."""
@@ -54,9 +65,9 @@ def nodes():
         # A node is given up 5 s after it last answered, not half a minute.
         health = dict(health_check_period_ms=1000, health_check_failure_threshold=5)
         head = dict(num_cpus=0, include_dashboard=False, _system_config=health)
-        one = Cluster(initialize_head=True, head_node_args=head)
-        one.add_node(num_cpus=1)
-        one.add_node(num_cpus=1)
+        one = patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
+        for _ in range(2):
+            patiently(lambda: one.add_node(num_cpus=1))
         try:
             yield one
         finally:

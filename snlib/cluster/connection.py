@@ -14,6 +14,10 @@ from snlib.errors import UserError, require
 PATIENCE = 10.0
 """Seconds within which a cluster's port must answer."""
 
+TRIES, LATE = 3, "timed out during startup"
+"""How often a cluster is started here, and what Ray says when one did not stand within the half
+minute that it waits, which no setting prolongs: a machine that is busy now may not be then."""
+
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # No warning about what this will mean to future versions; tasks without a GPU see none.
@@ -68,10 +72,14 @@ def connected(address: str, workers: int | None = None) -> Iterator[ModuleType]:
     else:
         _knock(address)
         options["address"] = address
-    try:
-        ray.init(**options)
-    except (Exception, SystemExit) as error:  # Ray reports in many ways, and even asks to exit
-        raise UserError(_plainly(address, error)) from error
+    for left in reversed(range(TRIES)):
+        try:
+            ray.init(**options)
+            break
+        except (Exception, SystemExit) as error:  # Ray reports in many ways, and even asks to exit
+            if not left or LATE not in str(error):
+                raise UserError(_plainly(address, error)) from error
+            ray.shutdown()
     try:
         yield ray
     finally:
