@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import socket
 import time
 import types
 from pathlib import Path
@@ -42,6 +44,17 @@ def none_left():
     assert not left
 
 
+PORTS = ("dashboard_agent_listen_port", "metrics_agent_port", "metrics_export_port",
+         "runtime_env_agent_port")  # fmt: skip
+
+
+def ports() -> dict[str, int]:
+    """Free ports for a node's agents, which Ray would else wait for: 15 s, or the node ends."""
+    with contextlib.ExitStack() as stack:
+        found = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in PORTS]
+        return dict(zip(PORTS, (one.getsockname()[1] for one in found), strict=True))
+
+
 def patiently(start):
     """What `start` starts; tried again where a busy machine took longer than Ray waits."""
     for left in reversed(range(connection.TRIES)):
@@ -64,10 +77,10 @@ def nodes():
         patch.delenv("RAY_ADDRESS", raising=False)
         # A node is given up 5 s after it last answered, not half a minute.
         health = dict(health_check_period_ms=1000, health_check_failure_threshold=5)
-        head = dict(num_cpus=0, include_dashboard=False, _system_config=health)
+        head = dict(num_cpus=0, include_dashboard=False, _system_config=health, **ports())
         one = patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
         for _ in range(2):
-            patiently(lambda: one.add_node(num_cpus=1))
+            patiently(lambda: one.add_node(num_cpus=1, **ports()))
         try:
             yield one
         finally:
@@ -173,7 +186,7 @@ def test_a_worker_and_a_node_are_lost(nodes, store, at_home, monkeypatch):
         elif len(watch.ended) >= 1:
             lost["node"] = len(watch.ended)
             nodes.remove_node(next(iter(nodes.worker_nodes)), allow_graceful=False)
-            nodes.add_node(num_cpus=1, wait=False)
+            nodes.add_node(num_cpus=1, wait=False, **ports())
             return True
         return None
 
@@ -271,7 +284,7 @@ def test_another_snlib_on_one_node(nodes, store, tmp_path, monkeypatch):
     source.write_text(source.read_text().replace("ENGINE = 1", "ENGINE = 99"))
     monkeypatch.chdir(tmp_path)  # else nodes on this machine would find the driver's own folder
     path = os.pathsep.join([str(copy.parent), os.environ.get("PYTHONPATH", "")])
-    other = nodes.add_node(num_cpus=1, env_vars={"PYTHONPATH": path})
+    other = nodes.add_node(num_cpus=1, env_vars={"PYTHONPATH": path}, **ports())
     try:
         with pytest.raises(UserError) as error:
             cluster.execute(PLAN, store, address=nodes.address)

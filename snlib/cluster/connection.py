@@ -15,8 +15,9 @@ PATIENCE = 10.0
 """Seconds within which a cluster's port must answer."""
 
 TRIES, LATE = 3, "timed out during startup"
-"""How often a cluster is started here, and what Ray says when one did not stand within the half
-minute that it waits, which no setting prolongs: a machine that is busy now may not be then."""
+"""How often a cluster is started here, and what Ray says of one that did not come up. On a busy
+machine a node's agent may take longer than 15 s to tell its ports, which ends the node and which no
+setting prolongs (ray-project/ray issue 65983)."""
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -27,7 +28,7 @@ QUIET = {
 
 HERE = {
     "RAY_worker_niceness": "0",  # Ray's 15 starves beside other work
-    "RAY_raylet_start_wait_time_s": "180",  # a busy machine takes longer than Ray waits
+    "RAY_raylet_start_wait_time_s": "60",  # a busy machine takes longer than Ray waits
     "RAY_agent_register_timeout_ms": "180000",
 }
 """Settings of a cluster that is started here."""
