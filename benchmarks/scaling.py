@@ -6,8 +6,8 @@ Measured: the wall time of plans of 2 and of 10 short runs (a two-layer perceptr
 by the plain runner and on a Ray cluster that the command starts here, with one worker and with two.
 A plan of n runs on w workers takes start + n / w (t + overhead), where t is what a run itself
 computes, as its record says: the difference of the two plans gives the overhead of a run, the rest
-is the start. The fastest of the repeats, contestants in a random order: whatever else a machine does
-can only make a plan longer.
+is the start. The fastest of the repeats, contestants in a random order: whatever else a machine
+does can only make a plan longer.
 
 Simulated: the first 1,000 runs of scale paper in order of priority, on 1 to 64 GPUs, by
 `snlib.costs.seconds` on one H200 (assumed rates, not measured), four runs a GPU. While they share
