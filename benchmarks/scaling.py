@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/scaling.py --repeats 3
 
-Measured: the wall time of plans of 2 and of 10 short runs (a two-layer perceptron on digits),
+Measured: the wall time of plans of 2 and of 6 short runs (a two-layer perceptron on digits),
 by the plain runner and on a Ray cluster that the command starts here, with one worker and with two.
 A plan of n runs on w workers takes start + n / w (t + overhead), where t is what a run itself
 computes, as its record says: the difference of the two plans gives the overhead of a run, the rest
@@ -38,7 +38,7 @@ from snlib.results import Store
 from snlib.runs import Run
 
 SUITES = frozenset({"history", "accuracy", "spectrum"})
-SHORT, LONG = 2, 10
+SHORT, LONG = 2, 6
 """Runs of the two plans that are timed."""
 
 SHARE = 4
@@ -53,22 +53,32 @@ RUNS = 1000
 
 @dataclass(frozen=True)
 class Timed:
-    """What one engine with one number of workers took, in seconds."""
+    """What one engine with one number of workers took, in seconds.
+
+    Attributes:
+        short, long: wall time of the two plans.
+        own_short, own_long: what a run of each plan itself computed, the mean of its records: on a
+            busy machine not the same in both.
+        workers: side by side.
+    """
 
     short: float
+    own_short: float
     long: float
-    own: float
+    own_long: float
     workers: int
 
     @property
     def overhead(self) -> float:
         """Of a run, beside what it computes itself."""
-        return (self.long - self.short) / (LONG - SHORT) * self.workers - self.own
+        rest_long = self.long - LONG / self.workers * self.own_long
+        rest_short = self.short - SHORT / self.workers * self.own_short
+        return (rest_long - rest_short) * self.workers / (LONG - SHORT)
 
     @property
     def start(self) -> float:
         """Before the first run and after the last."""
-        return self.short - SHORT / self.workers * (self.own + self.overhead)
+        return self.short - SHORT / self.workers * (self.own_short + self.overhead)
 
 
 def plan(count: int) -> dict[Run, frozenset[str]]:
@@ -81,7 +91,7 @@ def plan(count: int) -> dict[Run, frozenset[str]]:
 
 
 def timed(engine: str, workers: int, count: int) -> tuple[float, float]:
-    """Wall seconds of a plan, and the median of what its runs themselves computed."""
+    """Wall seconds of a plan, and the mean of what its runs themselves computed."""
     with tempfile.TemporaryDirectory() as folder:
         where, runs = Store(Path(folder)), plan(count)
         begun = time.monotonic()
@@ -93,34 +103,32 @@ def timed(engine: str, workers: int, count: int) -> tuple[float, float]:
         if len(outcome.done) != count:
             raise SystemExit(f"{engine}: {len(outcome.done)} of {count} runs: {outcome.failed}")
         own = [results.load_record(run.name, where)["provenance"]["seconds"] for run in runs]
-    return wall, statistics.median(own)
+    return wall, statistics.mean(own)
 
 
 def measure(repeats: int) -> dict[tuple[str, int], Timed]:
-    """Each engine with one and two workers, the fastest of the repeats."""
+    """Each engine with one and two workers, of each plan the fastest of the repeats."""
     turns = [
         (engine, workers, count)
         for engine in ("runner", "ray")
         for workers in (1, 2)
         for count in (SHORT, LONG)
     ]
-    walls: dict[tuple, list[float]] = {turn: [] for turn in turns}
-    own: dict[tuple, list[float]] = {turn: [] for turn in turns}
+    taken: dict[tuple, list[tuple[float, float]]] = {turn: [] for turn in turns}
     order, shuffle = list(turns), random.Random(0)
     for _ in range(repeats):
         shuffle.shuffle(order)
         for turn in order:
-            wall, computed = timed(*turn)
-            print(f"{turn}: {wall:.1f} s, a run itself {computed:.2f} s", file=sys.stderr)
-            walls[turn].append(wall)
-            own[turn].append(computed)
-    found = {}
-    for engine in ("runner", "ray"):
-        for workers in (1, 2):
-            short, long = (engine, workers, SHORT), (engine, workers, LONG)
-            fastest = [min(walls[turn]) for turn in (short, long)]
-            found[engine, workers] = Timed(*fastest, min(own[short] + own[long]), workers)
-    return found
+            wall, own = timed(*turn)
+            print(f"{turn}: {wall:.1f} s, a run itself {own:.2f} s", file=sys.stderr)
+            taken[turn].append((wall, own))
+    return {
+        (engine, workers): Timed(
+            *min(taken[engine, workers, SHORT]), *min(taken[engine, workers, LONG]), workers
+        )
+        for engine in ("runner", "ray")
+        for workers in (1, 2)
+    }
 
 
 def process_start() -> float:
@@ -172,20 +180,19 @@ def first_runs(count: int) -> list[Run]:
 def measured_rows(found: dict[tuple[str, int], Timed]) -> list[dict]:
     """Print what was measured, and the same as rows."""
     rows = []
-    print(f"a run computes {found['runner', 1].own:.2f} s itself\n")
-    print("| engine | workers | 2 runs s | 10 runs s | overhead a run s | start s | simulated 10 |")
-    print("|---|---|---|---|---|---|---|")
+    print(f"| engine | workers | {SHORT} runs s | a run s | {LONG} runs s | a run s | "
+          f"overhead a run s | start s | simulated {LONG} |\n|---|---|---|---|---|---|---|---|---|")  # fmt: skip
     for (engine, workers), one in found.items():
         same = simulate(
-            [one.own] * LONG, workers, start=one.start, overhead=one.overhead, handling=0.0
+            [one.own_long] * LONG, workers, start=one.start, overhead=one.overhead, handling=0.0
         )
         print(
-            f"| {engine} | {workers} | {one.short:.1f} | {one.long:.1f} | {one.overhead:.2f} | "
-            f"{one.start:.1f} | {same:.1f} |"
+            f"| {engine} | {workers} | {one.short:.1f} | {one.own_short:.1f} | {one.long:.1f} | "
+            f"{one.own_long:.1f} | {one.overhead:.1f} | {one.start:.1f} | {same:.1f} |"
         )
         where = recording.setting(workers=workers, runs=LONG)
         for quantity, value in (
-            ("wall seconds", one.long), ("run seconds", one.own),
+            ("wall seconds", one.long), ("run seconds", one.own_long),
             ("overhead a run", one.overhead), ("start", one.start), ("simulated seconds", same),
         ):  # fmt: skip
             rows.append(recording.row(engine, where, quantity, value))

@@ -66,7 +66,7 @@ def test_the_summary_says_what_is_assumed(table):
         "1000 runs of scale paper, simulated, 4 a GPU, 3 a GPU hour (rates and price assumed)"
         in (text)
     )
-    assert "MiB of a run at batch 128" in text and "seconds of 10 short runs" in text
+    assert "MiB of a run at batch 128" in text and "seconds of plans of short runs" in text
 
 
 def test_the_figure_draws_each_number(table):
