@@ -180,8 +180,9 @@ def first_runs(count: int) -> list[Run]:
 def measured_rows(found: dict[tuple[str, int], Timed]) -> list[dict]:
     """Print what was measured, and the same as rows."""
     rows = []
-    print(f"| engine | workers | {SHORT} runs s | a run s | {LONG} runs s | a run s | "
-          f"overhead a run s | start s | simulated {LONG} |\n|---|---|---|---|---|---|---|---|---|")  # fmt: skip
+    names = ["engine", "workers", f"{SHORT} runs s", "a run s", f"{LONG} runs s", "a run s"]
+    names += ["overhead a run s", "start s", f"simulated {LONG}"]
+    print(f"| {' | '.join(names)} |\n{'|---' * len(names)}|")
     for (engine, workers), one in found.items():
         same = simulate(
             [one.own_long] * LONG, workers, start=one.start, overhead=one.overhead, handling=0.0

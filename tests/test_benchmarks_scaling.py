@@ -44,8 +44,8 @@ def test_the_simulation_by_hand(scaling, seconds, slots, costly, expected):
 
 
 def test_overhead_and_start_are_what_two_plans_tell(scaling):
-    """Walls made from a start of 5 s, an overhead of 0.3 s and runs of 2 s, then on a busier machine
-    of 3 s, come apart again."""
+    """Walls made from a start of 5 s, an overhead of 0.3 s and runs of 2 s, then, on a busier
+    machine, of 3 s, come apart again."""
     for workers in (1, 2):
         short = 5 + scaling.SHORT / workers * (2 + 0.3)
         long = 5 + scaling.LONG / workers * (3 + 0.3)
