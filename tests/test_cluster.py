@@ -49,7 +49,7 @@ PORTS = ("dashboard_agent_listen_port", "metrics_agent_port", "metrics_export_po
 
 
 def ports() -> dict[str, int]:
-    """Free ports for a node's agents, which Ray would else wait for: 15 s, or the node ends."""
+    """Free ports for a node's agents: for those that it is not told, a node waits 15 s, then ends."""
     with contextlib.ExitStack() as stack:
         found = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in PORTS]
         return dict(zip(PORTS, (one.getsockname()[1] for one in found), strict=True))
@@ -57,13 +57,16 @@ def ports() -> dict[str, int]:
 
 def patiently(start):
     """What `start` starts; tried again where a busy machine took longer than Ray waits."""
+    before = set(psutil.Process().children(recursive=True))
     for left in reversed(range(connection.TRIES)):
         try:
             return start()
         except Exception as error:
             if not left or connection.LATE not in str(error):
                 raise
-            ray.shutdown()
+            for process in set(psutil.Process().children(recursive=True)) - before:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()  # what the late one left
 
 
 @pytest.fixture(scope="module")
