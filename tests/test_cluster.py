@@ -49,7 +49,7 @@ PORTS = ("dashboard_agent_listen_port", "metrics_agent_port", "metrics_export_po
 
 
 def ports() -> dict[str, int]:
-    """Free ports for a node's agents: for those that it is not told, a node waits 15 s, then ends."""
+    """Free ports for a node's agents: for one that it is not told it waits 15 s, then ends."""
     with contextlib.ExitStack() as stack:
         found = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in PORTS]
         return dict(zip(PORTS, (one.getsockname()[1] for one in found), strict=True))
