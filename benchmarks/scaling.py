@@ -15,7 +15,6 @@ Simulated: the first 1,000 runs of scale paper in order of priority, on 1 to 64 
 it, a run takes as long as alone or as its arithmetic times four, whichever is longer. Ray ends the
 process of a GPU task with its run, so that each pays the start of a process besides the overhead;
 the driver handles one result after another. The price of a GPU hour is an assumption (`--price`).
-The same simulation, given the measured t of the CPU plans, is printed beside what they took.
 """
 
 from __future__ import annotations
@@ -210,20 +209,17 @@ def measured_rows(found: dict[tuple[str, int], Timed]) -> list[dict]:
     """Print what was measured, and the same as rows."""
     rows = []
     names = ["engine", "workers", f"{SHORT} runs s", "a run s", f"{LONG} runs s", "a run s"]
-    names += ["overhead a run s", "start s", f"simulated {LONG}"]
+    names += ["overhead a run s", "start s"]
     print(f"| {' | '.join(names)} |\n{'|---' * len(names)}|")
     for (engine, workers), one in found.items():
-        same = simulate(
-            [one.own_long] * LONG, workers, start=one.start, overhead=one.overhead, handling=0.0
-        )
         print(
             f"| {engine} | {workers} | {one.short:.1f} | {one.own_short:.1f} | {one.long:.1f} | "
-            f"{one.own_long:.1f} | {one.overhead:.1f} | {one.start:.1f} | {same:.1f} |"
+            f"{one.own_long:.1f} | {one.overhead:.1f} | {one.start:.1f} |"
         )
         where = recording.setting(workers=workers, runs=LONG)
         for quantity, value in (
             ("wall seconds", one.long), ("run seconds", one.own_long),
-            ("overhead a run", one.overhead), ("start", one.start), ("simulated seconds", same),
+            ("overhead a run", one.overhead), ("start", one.start),
         ):  # fmt: skip
             rows.append(recording.row(engine, where, quantity, value))
     return rows

@@ -28,14 +28,13 @@ def workers(table: pd.DataFrame) -> pd.DataFrame:
     """Measured seconds of plans of short runs: a row an engine and number of workers, if any.
 
     Columns: wall (of the larger plan), run (what a run itself computes), overhead (of a run beside
-    that), start, simulated (the wall time by the simulation).
+    that), start.
     """
     names = {
         "wall seconds": "wall",
         "run seconds": "run",
         "overhead a run": "overhead",
         "start": "start",
-        "simulated seconds": "simulated",
     }
     timed = table[(table["benchmark"] == "scaling") & (table["quantity"] == "wall seconds")]
     if timed.empty:
@@ -90,14 +89,14 @@ def summary(table: pd.DataFrame) -> str:
 
 def many_runs(table: pd.DataFrame) -> Figure:
     """Memory of a run by net (dots: training schemes, bar: expected), and hours against GPUs."""
-    figure, (axes,) = style.axes(1, 2, size=(6.6, 2.3))
+    figure, (axes,) = style.axes(1, 2, size=(5.4, 1.9))
     left, right = axes
     found = memory(table)
     for place, (_, row) in enumerate(found.iterrows()):
-        left.plot(row["expected"] / 1024, place, "|", color="black", markersize=14)
+        left.plot(row["expected"] / 1024, place, "|", color="black", markersize=11)
         for scheme, name in style.SCHEMES.items():
             if name in row:
-                left.plot(row[name] / 1024, place, "o", color=style.COLOR[scheme], alpha=0.8)
+                left.plot(row[name] / 1024, place, "o", color=style.COLOR[scheme])
     left.set_yticks(range(len(found)), found.index)
     left.set(xlabel="GiB of a run (|: expected)", xlim=(0, None), ylim=(-0.6, len(found) - 0.4))
     hours = simulated(table)
