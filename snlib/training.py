@@ -69,10 +69,13 @@ def box_of(run: Run, data: Data, split: str) -> Clip:
 
 
 def network_of(run: Run, data: Data) -> nn.Module:
-    """The run's network at its initial weights, on the CPU, under its budget."""
+    """The run's network at its initial weights, on the CPU, under its budget.
+
+    It computes in the precision of the images, and so are its norms followed.
+    """
     net = models.build(
         run.net, in_shape=data.in_shape, classes=data.classes, width=run.width, seed=run.seed
-    )
+    ).to(data.x_train.dtype)
     if run.temperature != 1:
         net = models.divided(net, run.temperature)
     if math.isinf(run.beta):
@@ -117,7 +120,7 @@ def fit(
 
     Args:
         run: the settings.
-        data: its images, from `datasets.load`.
+        data: its images, from `datasets.load`; the net computes in their precision.
         device: where to train; the data are moved there whole.
         checkpoint: a file to resume from and to write to; resuming gives, on a CPU, bit for bit the
             result of an uninterrupted run.

@@ -6,6 +6,8 @@ pad both sides alike, so such a layer pads explicitly before it convolves or poo
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -185,11 +187,20 @@ def glorot_(net: nn.Module, generator: torch.Generator) -> None:
     """
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.xavier_uniform_(module.weight, generator=generator)
+            _uniform_(module.weight, generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
+
+
+def _uniform_(weight: Tensor, generator: torch.Generator) -> None:
+    """The draws of nn.init.xavier_uniform_, scaled in float64: the same bits on every processor."""
+    outputs, inputs, *kernel = weight.shape
+    bound = math.sqrt(6 / ((outputs + inputs) * math.prod(kernel)))
+    draws = torch.rand(weight.shape, generator=generator, device=weight.device)
+    with torch.no_grad():
+        weight.copy_((2 * draws.double() - 1) * bound)
 
 
 def he_(net: nn.Module, generator: torch.Generator) -> None:
