@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
 from torch import nn
 
 from snlib import attacks, models, spectral
-from snlib.models import fast
+from snlib.models import convolution, fast
 
 FORMATS = (torch.contiguous_format, torch.channels_last)
 
@@ -53,6 +54,19 @@ def test_the_window_is_no_part_of_the_state_and_follows_its_input():
     layer(images(1, 5, 2, 2).requires_grad_()).sum().backward()  # no inference tensor was kept
 
 
+def test_elu_is_torchs():
+    x = torch.cat([torch.linspace(-30, 5, 701), torch.tensor([-1e-9, 0.0, math.inf])]).double()
+    leaf, other = x.clone().requires_grad_(), x.clone().requires_grad_()
+    found, expected = fast.ELU()(leaf), nn.ELU()(other)
+    torch.testing.assert_close(found, expected, rtol=0, atol=3e-16)
+    grad = images(len(x))
+    found.backward(grad)
+    expected.backward(grad)
+    torch.testing.assert_close(leaf.grad, other.grad, rtol=0, atol=1e-15)
+    assert fast.ELU()(torch.tensor([math.nan])).isnan().all()
+    assert torch.autograd.gradgradcheck(fast.ELU(), images(6).requires_grad_())
+
+
 def test_a_flattened_gradient_keeps_the_format():
     x = images(2, 6, 3, 3).to(memory_format=torch.channels_last).requires_grad_()
     seen = []
@@ -71,8 +85,8 @@ def test_a_flattened_gradient_keeps_the_format():
 def test_the_gradient_by_blocks_is_the_convolutions(
     channels, kernel, padding, height, width, monkeypatch
 ):
-    layer = fast.Conv2d(channels, 6, kernel, padding).double().requires_grad_(False)
-    monkeypatch.setattr(fast, "DENSE", 0)
+    layer = convolution.Conv2d(channels, 6, kernel, padding).double().requires_grad_(False)
+    monkeypatch.setattr(convolution, "DENSE", 0)
     x = images(3, channels, height, width).requires_grad_()
     out = layer(x)
     plain = nn.functional.conv2d(x, layer.weight, layer.bias, padding=padding)
@@ -87,7 +101,7 @@ def test_the_gradient_by_blocks_is_the_convolutions(
 @pytest.mark.parametrize(("kernel", "padding", "height", "width"),
                          [(5, 2, 8, 8), (5, 2, 3, 3), (3, 0, 5, 4), (3, 1, 5, 3)])  # fmt: skip
 def test_a_small_convolution_as_a_matrix(kernel, padding, height, width, memory):
-    layer = fast.Conv2d(2, 6, kernel, padding).double().to(memory_format=memory)
+    layer = convolution.Conv2d(2, 6, kernel, padding).double().to(memory_format=memory)
     layer.requires_grad_(False)
     x = images(3, 2, height, width).to(memory_format=memory).requires_grad_()
     for _ in range(2):
@@ -104,8 +118,8 @@ def test_a_small_convolution_as_a_matrix(kernel, padding, height, width, memory)
 
 @pytest.mark.parametrize("dense", [0, 2**17])
 def test_a_fast_convolution_has_a_second_derivative_and_learns(dense, monkeypatch):
-    monkeypatch.setattr(fast, "DENSE", dense)
-    layer = fast.Conv2d(2, 3, 3, 1).double()
+    monkeypatch.setattr(convolution, "DENSE", dense)
+    layer = convolution.Conv2d(2, 3, 3, 1).double()
     x = images(1, 2, 4, 4).requires_grad_()
     layer(x).square().sum().backward()
     assert layer.weight.grad is not None
@@ -114,7 +128,7 @@ def test_a_fast_convolution_has_a_second_derivative_and_learns(dense, monkeypatc
 
 
 def test_the_budget_takes_a_fast_convolution_for_a_plain_one():
-    layer = fast.Conv2d(3, 8, 5, 2)
+    layer = convolution.Conv2d(3, 8, 5, 2)
     plain = nn.Conv2d(3, 8, 5, padding=2)
     plain.load_state_dict(layer.state_dict())
     assert spectral.operator_norm(layer, (3, 12, 12)) == spectral.operator_norm(plain, (3, 12, 12))

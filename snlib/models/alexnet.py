@@ -9,7 +9,8 @@ from collections import OrderedDict
 
 from torch import nn
 
-from snlib.models.fast import Conv2d, Flatten, ResponseNorm
+from snlib.models.convolution import Conv2d
+from snlib.models.fast import Flatten, ResponseNorm
 from snlib.models.layers import AlwaysOnDropout, TrainingDropout, valid_size, widen
 
 # Two 3x3/2 poolings without padding: 7 -> 3 -> 1. Beyond 32 pixels fc1 outgrows the paper's net.
