@@ -153,6 +153,13 @@ def test_pooling_before_the_activation_gives_the_same_net(name):
     )
 
 
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 28, 28)])
+def test_a_batch_may_be_empty(shape):
+    net = models.build("elu_alexnet", shape, width=0.1).to(memory_format=torch.channels_last)
+    x, y = torch.zeros(0, *shape), torch.zeros(0, dtype=torch.int64)
+    assert attacks.pgm(net, x, y, 1.0, steps=2).shape == x.shape
+
+
 def test_an_alexnet_in_bfloat16_gives_bfloat16_gradients_of_its_input():
     net = models.build("alexnet", (3, 16, 16), width=0.1)
     x, y = images(4, 3, 16, 16, dtype=torch.float32), torch.arange(4)

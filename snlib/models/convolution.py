@@ -98,10 +98,10 @@ class Conv2d(nn.Conv2d):
         entries = self.in_channels * height * width * self.out_channels * rows * columns
         if entries <= DENSE and height * width <= 3 * math.prod(self.kernel_size):
             matrix = self._matrix(x, weight)
-            flat = x.permute(0, 2, 3, 1).reshape(len(x), -1)
+            flat = x.permute(0, 2, 3, 1).flatten(1)
             shift = None if bias is None else bias.repeat(rows * columns)
             found = F.linear(flat, matrix, shift)
-            return found.view(-1, rows, columns, self.out_channels).permute(0, 3, 1, 2)
+            return found.view(len(x), rows, columns, self.out_channels).permute(0, 3, 1, 2)
         if x.requires_grad and self.in_channels <= NARROW:
             return _Narrow.apply(x, weight, bias, self.padding[0])
         return super()._conv_forward(x, weight, bias)
