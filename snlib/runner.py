@@ -104,7 +104,7 @@ def execute(
     tasks = {}
     with interrupts.noted() as check:
         try:
-            with interrupts.kept_from_children():
+            with interrupts.kept_from_children(), worker.keeping_memory():
                 for run, suites in todo.items():
                     arguments = (run, suites, where, device, data_root, deadline)
                     tasks[pool.submit(worker.work_alone, *arguments)] = run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 
@@ -36,9 +37,9 @@ class Step:
         self.draws = attack.kind == "trades" or attack.random_start
         self.trades_weight = run.trades_weight
         self.budgeted = bool(spectral.constrained_layers(net))
-        self.precision = torch.autocast(
-            device.type, torch.bfloat16, enabled=run.precision == "bfloat16"
-        )
+        self.precision = contextlib.nullcontext()
+        if run.precision == "bfloat16":
+            self.precision = torch.autocast(device.type, torch.bfloat16)
 
     def __call__(
         self, x: torch.Tensor, y: torch.Tensor, clip: Clip = None
@@ -60,7 +61,9 @@ class Step:
         self, x: torch.Tensor, y: torch.Tensor, clip: Clip = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Attack, forward and backward; leaves the gradient of the mean loss in the parameters."""
-        with self.precision:
+        # The attack and the pass that learns see the same weights: sigma is computed once a step.
+        once = spectral.shared(self.net) if self.budgeted else contextlib.nullcontext()
+        with once, self.precision:
             x_adv = x
             if self.attack.kind != "none":
                 generator = self.generator

@@ -94,10 +94,23 @@ def network_of(run: Run, data: Data) -> nn.Module:
 
 def optimizer_of(run: Run, net: nn.Module) -> torch.optim.Optimizer:
     """Momentum SGD or Adam over the net's own (unnormalized) weights."""
-    options = {"lr": run.learning_rate, "weight_decay": run.weight_decay}
+    # Fused: one kernel for all weights, on a CPU at 0.3 to 0.5 of the time of one after another.
+    options = {"lr": run.learning_rate, "weight_decay": run.weight_decay, "fused": True}
     if run.optimizer == "adam":
-        return torch.optim.Adam(net.parameters(), **options)
-    return torch.optim.SGD(net.parameters(), momentum=0.9, **options)
+        optimizer = torch.optim.Adam(net.parameters(), **options)
+    else:
+        optimizer = torch.optim.SGD(net.parameters(), momentum=0.9, **options)
+    optimizer.register_step_post_hook(_tell)
+    return optimizer
+
+
+def _tell(optimizer: torch.optim.Optimizer, *_: object) -> None:
+    """Count the change in the weights' versions, which fused optimizers forget.
+
+    What is kept of a weight (its matrix, that it lies inside its budget) is known by its version.
+    """
+    for group in optimizer.param_groups:
+        torch.autograd.graph.increment_version(group["params"])
 
 
 def fit(

@@ -27,6 +27,23 @@ Plan = Mapping[Run, frozenset[str]]
 
 _reports = None
 
+MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(2**32), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
+"""What glibc reads when a process starts. By default it gives the memory of every large tensor back
+to the system and asks for it again a moment later: 5,500 page faults in a gradient of a thin
+AlexNet, instead of 160. Other C libraries do not look at it."""
+
+
+@contextlib.contextmanager
+def keeping_memory():
+    """Processes started inside keep their memory (`MEMORY`), unless the user has decided that."""
+    added = [name for name in MEMORY if name not in os.environ]
+    os.environ.update({name: MEMORY[name] for name in added})
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
 
 def start(reports) -> None:
     """Prepare this process: one thread, deaf to Ctrl-C, no longer alive than its parent."""

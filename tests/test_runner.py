@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import urllib.request
 from pathlib import Path
@@ -198,3 +199,12 @@ def test_leftovers_of_killed_writers_are_swept(store):
         path.write_text("half")
     worker.work_alone(run, SUITES, store, "cpu", None, None)
     assert not mine.exists() and theirs.exists()
+
+
+def test_workers_keep_their_memory_unless_the_user_decides(monkeypatch):
+    trim, mmap = worker.MEMORY
+    monkeypatch.delenv(trim, raising=False)
+    monkeypatch.setenv(mmap, "123")
+    with worker.keeping_memory():
+        assert os.environ[trim] == worker.MEMORY[trim] and os.environ[mmap] == "123"
+    assert trim not in os.environ and os.environ[mmap] == "123"

@@ -267,3 +267,15 @@ def test_history_has_the_documented_columns(data):
     assert tuple(fitted.history) == checkpoints.HISTORY
     assert {len(column) for column in fitted.history.values()} == {2}
     assert not fitted.net.training
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_step_of_the_optimizer_counts_in_the_versions_of_the_weights(optimizer):
+    """torch's fused optimizers leave them as they were; what is kept of a weight would go stale."""
+    net = nn.Linear(3, 2)
+    made = training.optimizer_of(Run(optimizer=optimizer), net)
+    net(torch.ones(1, 3)).sum().backward()
+    before = [weight._version for weight in net.parameters()]
+    made.step()
+    after = [weight._version for weight in net.parameters()]
+    assert all(late > early for early, late in zip(before, after, strict=True))
