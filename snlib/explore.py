@@ -163,9 +163,9 @@ def _control(name: str, values: Sequence | Mapping[str, object]) -> ipywidgets.W
     if named or any(isinstance(value, str) for _, value in options):
         control = ipywidgets.ToggleButtons(options=options)
         control.style.button_width = "auto"
+        control.layout = {"width": "auto", "flex": "1"}  # one row of buttons if they fit the page
     else:
-        control = ipywidgets.SelectionSlider(options=options)
-    control.layout.width = "30em"
+        control = ipywidgets.SelectionSlider(options=options, layout={"width": "30em"})
     return control
 
 
