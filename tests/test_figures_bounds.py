@@ -129,9 +129,10 @@ def test_ranks_draws_every_pair_and_writes_tau() -> None:
     assert texts[0, columns.index("samples")].startswith("τ = +0.00")
     assert not panels[1, columns.index("labels")].get_visible()  # FGM has true labels only
     beta = panels[0, columns.index("beta")]
-    lines = [line for line in beta.lines if line.get_marker() in ("None", "")]
+    (joined,) = beta.collections
+    lines = joined.get_segments()
     assert len(lines) == 16  # 32 configurations, joined in pairs
-    assert all(np.diff(line.get_ydata())[0] == pytest.approx(10) for line in lines)  # points
+    assert all(np.diff(line[:, 1])[0] == pytest.approx(10) for line in lines)  # points
     dots = next(line for line in beta.lines if line.get_marker() == "o")
     assert len(dots.get_xdata()) == 32
 
