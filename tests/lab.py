@@ -44,12 +44,13 @@ main()
 """JupyterLab that stops, and its kernels with it, when its standard input is closed: even the
 death of who started it leaves nothing behind."""
 
-MOVES = {  # the notebooks with sliders; of each choice a move and the way back
-    "02_attacks.ipynb": [("ArrowRight", "ArrowLeft")],
-    "03_norm_gain.ipynb": [("ArrowRight", "ArrowLeft")],
-    "06_margins.ipynb": [("ArrowRight", "ArrowLeft"), ("FGM", "ERM"), ("√Φ", "as published")],
-    "07_bounds.ipynb": [("√Φ / margin", "√Φ")],
-    "09_robustness.ipynb": [("ArrowRight", "ArrowLeft"), ("ERM", "PGM")],
+SLIDER = ("ArrowRight", "ArrowLeft", "End")
+MOVES = {  # the notebooks with sliders; of each choice a move, the way back, and a far move
+    "02_attacks.ipynb": [SLIDER],
+    "03_norm_gain.ipynb": [SLIDER],
+    "06_margins.ipynb": [SLIDER, ("FGM", "ERM", "PGM"), ("√Φ", "as published", "√Φ")],
+    "07_bounds.ipynb": [("√Φ / margin", "√Φ", "1 / √n alone")],
+    "09_robustness.ipynb": [SLIDER, ("ERM", "PGM", "WRM")],
 }
 
 PATIENCE = 60_000
@@ -214,12 +215,17 @@ class Notebook:
         return self.page.evaluate(f"() => {CURRENT}.content.model.toJSON()")
 
     def rerun(self) -> None:
-        """Run the slider's cell once more: nothing but its first picture is drawn then."""
+        """Run the slider's cell once more: nothing but its first picture is drawn then.
+
+        The slider that it replaces is closed, so that it draws nothing ahead meanwhile.
+        """
         self.page.evaluate(
-            f"""() => {{
+            f"""async () => {{
                 const mine = (cell) => cell.node.querySelector("img.widget-image") !== null;
                 const content = {CURRENT}.content;
                 content.activeCellIndex = content.widgets.findIndex(mine);
+                const code = "__import__('ipywidgets').Widget.close_all()";
+                await {CURRENT}.sessionContext.session.kernel.requestExecute({{code}}).done;
             }}"""
         )
         self._run("notebook:run-cell")
@@ -243,7 +249,7 @@ class Notebook:
         Args:
             how: the name of a key, or the text of a button.
         """
-        is_key = how in {"ArrowRight", "ArrowLeft", "Home", "End"}
+        is_key = how in SLIDER
         control = ".noUi-handle" if is_key else f".widget-toggle-button:text-is('{how}')"
         control = self.page.locator(control)
         control.scroll_into_view_if_needed()

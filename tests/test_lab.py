@@ -47,7 +47,7 @@ def test_a_move_changes_the_picture_and_the_way_back_restores_it(
     assert [out["evalue"] for out in outputs if out["output_type"] == "error"] == []
     assert all(cell["execution_count"] for cell in cells if cell["cell_type"] == "code")
     first = notebook.picture()
-    for there, back in lab.MOVES[name]:
+    for there, back, _ in lab.MOVES[name]:
         notebook.move(there)
         assert notebook.picture() != first, there
         notebook.move(back)
