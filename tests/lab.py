@@ -167,6 +167,7 @@ def browser(home: Path) -> Iterator[object]:
             executable_path=browser_path(),
             headless=True,
             args=FLAGS,
+            env={**os.environ, "HOME": str(home)},
             viewport={"width": 1280, "height": 900},
         )
         context.set_default_timeout(120_000)
