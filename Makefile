@@ -12,7 +12,7 @@ SCALE ?= quick
 # Colons stand for spaces.
 BENCHMARKS := attacks.py:--rounds:3 attack_verdicts.py spectral_certificates.py spectral_error.py \
     spectral_overshoot.py spectral_cost.py:--rounds:7 spectral_cost.py:--attack:pgm:--rounds:3 \
-    spectral_cost.py:--grow:--rounds:5 perturbation.py sliders.py
+    spectral_cost.py:--grow:--rounds:5 perturbation.py sliders.py memory.py scaling.py:--repeats:1
 
 # A moved folder or a vanished interpreter leaves a virtual environment that points nowhere.
 ifneq ($(shell $(VENV) -c 'print(open("$(STAMP)").read(), end="")' 2>/dev/null),$(CURDIR))
@@ -44,8 +44,8 @@ lint: $(STAMP) ## ruff over code and notebooks (seconds)
 	@$(VENV) -m ruff check .
 	@$(VENV) -m ruff format --check .
 
-bench: $(STAMP) ## cost beside other libraries, in ratios (about 15 min)
-	@echo "Running the benchmarks, about 15 minutes; numbers also go to build/benchmarks/*.csv."
+bench: $(STAMP) ## cost beside other libraries, in ratios (about 20 min)
+	@echo "Running the benchmarks, about 20 minutes; numbers also go to build/benchmarks/*.csv."
 	@echo "Rivals that are not installed are left out, each with the command that installs it."
 	@set -e; export OMP_NUM_THREADS=1; for run in $(BENCHMARKS); do \
 	    run="benchmarks/$$(echo $$run | tr : ' ')"; echo; echo "== $$run"; $(VENV) $$run; done

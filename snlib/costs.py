@@ -3,6 +3,7 @@
     macs("alexnet", (3, 28, 28))              113,092,992 multiply-adds of one image, forward
     flops(run)                                 of a whole training
     seconds(run, CPU)                          about how long it trains
+    memory(run)                                about how many bytes it needs while it does
 
 A pass is forward, backward to the activations or backward to the weights: each is about one
 forward's arithmetic. ERM makes three of them a step; every input gradient of an attack adds two,
@@ -13,6 +14,7 @@ image in place of a batch, and what is measured at the end.
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 
 import torch
@@ -43,6 +45,13 @@ CPU = Machine("one core", flops=9e10, launch=3e-4)
 GPU = Machine("one H200", flops=0.3 * 67e12, launch=5e-5)
 """Assumed, not measured: 30 % of an H200's 67 TFLOP/s in float32 and 50 microseconds a layer."""
 
+START_BYTES = {"cpu": 450 * 2**20, "cuda": 700 * 2**20}
+"""What a process needs before its first image: on a CPU what Python and torch allocate (all
+processes share the pages of their libraries), on a GPU a context."""
+
+MEASURED_AT_ONCE = 500
+"""Images that a trained net sees at once when it is measured."""
+
 DATA: dict[str, tuple[tuple[int, int, int], int, int]] = {
     "digits": ((1, 8, 8), 10, 797),
     "mnist": ((1, 28, 28), 10, 55_000),
@@ -59,11 +68,13 @@ here is taken to be like CIFAR-10."""
 
 @dataclass(frozen=True)
 class Size:
-    """What a net costs: multiply-adds of one image forward, its weight layers, its parameters."""
+    """What a net costs: multiply-adds of one image forward, its weight layers, its parameters, and
+    the entries of all maps that one image leaves on its way through."""
 
     macs: int
     layers: int
     parameters: int
+    maps: int
 
 
 @functools.cache
@@ -75,18 +86,23 @@ def size_of(
     Raises:
         UserError: as `models.build`.
     """
-    module, found = models.outline(net, in_shape, classes, width).eval(), []
+    module, found, maps = models.outline(net, in_shape, classes, width).eval(), [], []
 
     def count(layer: nn.Module, _: object, out: torch.Tensor) -> None:
         found.append(out[0].numel() * layer.weight[0].numel())
 
+    def keep(_layer: nn.Module, _: object, out: torch.Tensor) -> None:
+        maps.append(out[0].numel())
+
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             layer.register_forward_hook(count)
+        if not list(layer.children()):
+            layer.register_forward_hook(keep)
     with torch.no_grad():
         module(torch.zeros(1, *in_shape, device="meta"))
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    return Size(sum(found), len(found), parameters)
+    return Size(sum(found), len(found), parameters, sum(maps))
 
 
 def macs(net: str, in_shape: tuple[int, int, int], classes: int = 10, width: float = 1.0) -> int:
@@ -126,3 +142,19 @@ def seconds(run: Run, machine: Machine = CPU) -> float:
     layers = size_of(run.net, shape, classes, run.width).layers
     steps = max(images // run.batch_size, 1) * run.epochs
     return flops(run) / machine.flops + steps * passes(run) * layers * machine.launch
+
+
+def memory(run: Run, device: str = "cpu") -> int:
+    """About how many bytes of a device's memory a run needs at its height.
+
+    The images lie there whole (on a CPU once more, as they were loaded); of the weights there are
+    six copies: gradient, momentum (of Adam two), what the budget made of them, and a spare. The
+    maps of a batch are kept for the way back, and about once more on it; a measurement has larger
+    batches than training.
+    """
+    shape, classes, images = of_data(run)
+    size = size_of(run.net, shape, classes, run.width)
+    kind = device.partition(":")[0]
+    pixels = math.prod(shape) * (images + 10_000) * (2 if kind == "cpu" else 1)
+    maps = 2 * size.maps * max(run.batch_size, min(MEASURED_AT_ONCE, images))
+    return START_BYTES.get(kind, START_BYTES["cuda"]) + 4 * (pixels + 6 * size.parameters + maps)

@@ -10,7 +10,7 @@ import contextlib
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -29,14 +29,15 @@ def execute(
     *,
     data_root: Path | None = None,
     deadline: float | None = None,
+    least: Mapping[Run, float] | None = None,
     on_progress: Callable[[str, float], None] | None = None,
     on_done: Callable[[Run, str], None] | None = None,
 ) -> Outcome:
     """Train and measure every missing run of a plan, one after another, all ranks on each.
 
     Args:
-        plan, data_root, deadline, on_progress, on_done: as in `runner.execute`, the same plan on
-            every rank.
+        plan, data_root, deadline, least, on_progress, on_done: as in `runner.execute`, the same
+            plan on every rank.
         where: the store, read and written by the first rank alone.
         team: this rank among the others.
 
@@ -55,6 +56,10 @@ def execute(
         store = where if team.first else Store(Path(folder))
         for name in names:
             run = runs[name]
+            late = deadline is not None and time.time() + (least or {}).get(run, 0.0) > deadline
+            if team.decide(late):
+                outcome.note(run, "unfinished", on_done)
+                continue
             status = _one(run, plan[run], store, team, data_root, deadline, on_progress)
             outcome.note(run, status, on_done)
     return outcome
@@ -71,10 +76,12 @@ def _one(
 ) -> str:
     """One run; returns its status, the same on every rank."""
 
+    until = worker.Until(deadline)
+
     def on_epoch(fraction: float) -> bool:
         if on_progress is not None:
             on_progress(run.name, fraction)
-        return deadline is not None and time.time() > deadline
+        return until.over()
 
     with contextlib.ExitStack() as lock:
         held = team.first and lock.enter_context(worker.sole_worker(where, run, deadline))

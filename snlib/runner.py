@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing
-import os
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,9 @@ from snlib.runs import Run
 from snlib.worker import missing
 
 Plan = Mapping[Run, frozenset[str]]
+
+GRACE = 2.0
+"""Seconds after the deadline in which runs that stop may still write their checkpoints."""
 
 
 @dataclass
@@ -64,6 +67,7 @@ def execute(
     workers: int | None = None,
     data_root: Path | None = None,
     deadline: float | None = None,
+    least: Mapping[Run, float] | None = None,
     on_progress: Callable[[str, float], None] | None = None,
     on_done: Callable[[Run, str], None] | None = None,
 ) -> Outcome:
@@ -73,9 +77,12 @@ def execute(
         plan: the runs, in order of priority, and the suites to measure of each.
         where: the store that receives the records.
         device: "cpu", "cuda" or "cuda:1".
-        workers: processes at work side by side; None means one a core (on a GPU: four).
+        workers: processes at work side by side; None means what `room.room` finds best.
         data_root: folder of the data sets; None means the repository's `data/`.
-        deadline: time.time() at which to stop cleanly, with checkpoints.
+        deadline: time.time() by which to have stopped cleanly, with checkpoints. Runs stop before
+            an epoch that would not end by then; what is still measured or in an epoch when it comes
+            is ended, and goes on from a checkpoint that is half a minute old at most, or one epoch.
+        least: seconds of an epoch by run; one for which the deadline comes sooner is not begun.
         on_progress: called with a run's name and the fraction of its epochs done.
         on_done: called with each run and how it ended ("done", "diverged", "failed: ...").
 
@@ -91,7 +98,7 @@ def execute(
     for run in {run.data: run for run in todo}.values():
         worker.load_data(run, data_root)  # fetched once; errors shown plainly
     if workers is None:
-        workers = default_workers(device)
+        workers = default_workers(device, todo)
     require(workers >= 1, f"workers is {workers}; it must be an integer >= 1.")
     context = multiprocessing.get_context("spawn")
     reports = context.SimpleQueue()
@@ -107,9 +114,14 @@ def execute(
             with interrupts.kept_from_children(), worker.keeping_memory():
                 for run, suites in todo.items():
                     arguments = (run, suites, where, device, data_root, deadline)
+                    arguments += ((least or {}).get(run, 0.0),)
                     tasks[pool.submit(worker.work_alone, *arguments)] = run
             while tasks:
                 check()
+                if deadline is not None and time.time() > deadline + GRACE:
+                    for run in tasks.values():
+                        outcome.note(run, "unfinished", on_done)
+                    break
                 ready, _ = concurrent.futures.wait(
                     tasks, timeout=0.2, return_when=concurrent.futures.FIRST_COMPLETED
                 )
@@ -146,9 +158,11 @@ def _collect(run: Run, task, outcome: Outcome, on_done) -> None:
     outcome.note(run, status, on_done)
 
 
-def default_workers(device: str) -> int:
-    """One worker a core; on a GPU four, since one small net does not fill it."""
-    return 4 if device.startswith("cuda") else max(len(os.sched_getaffinity(0)), 1)
+def default_workers(device: str, runs: Collection[Run] = ()) -> int:
+    """Runs that a device does best at once, see `room.room`."""
+    from snlib import room
+
+    return room.room(device, runs).workers
 
 
 def check_device(device: str) -> None:

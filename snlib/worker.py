@@ -95,9 +95,11 @@ def work_alone(
     device: str,
     data_root: Path | None,
     deadline: float | None,
+    least: float = 0.0,
 ) -> str:
-    """As `work`, unless the deadline has passed or another process has the record ready."""
-    if deadline is not None and time.time() > deadline:
+    """As `work`, unless another process has the record ready, or the deadline comes too soon: in
+    less than `least` seconds, those of one epoch of the run."""
+    if deadline is not None and time.time() + least > deadline:
         return "unfinished"
     with sole_worker(where, run, deadline) as alone:
         if not alone:
@@ -139,11 +141,12 @@ def work(
     Returns:
         "done", "diverged", or "unfinished" if the deadline came first (a checkpoint is left).
     """
+    until = Until(deadline)
 
     def on_epoch(fraction: float) -> bool:
         if _reports is not None:
             _reports.put((run.name, fraction))
-        return deadline is not None and time.time() > deadline
+        return until.over()
 
     checkpoint = checkpoint_of(where, run.name)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
@@ -155,6 +158,29 @@ def work(
     results.save_record(record, where)
     checkpoint.unlink(missing_ok=True)
     return "diverged" if record["diverged"] else "done"
+
+
+class Until:
+    """Says after each epoch whether the next one would end after the deadline.
+
+    Made right before training: the first epoch counts with what goes before it.
+
+    Args:
+        deadline: a time.time(), or None for none.
+    """
+
+    def __init__(self, deadline: float | None) -> None:
+        self.deadline, self.epochs, self.longest = deadline, 0, 0.0
+        self.last = time.monotonic()
+
+    def over(self) -> bool:
+        """Whether to stop now."""
+        now = time.monotonic()
+        self.epochs += 1
+        # The first is dearer than the others; it stands for them only until there is a second.
+        self.longest = max(self.longest if self.epochs > 2 else 0.0, now - self.last)
+        self.last = now
+        return self.deadline is not None and time.time() + self.longest > self.deadline
 
 
 def measured(run: Run, where: Store) -> frozenset[str]:

@@ -15,9 +15,11 @@ import pytest
 import tiny_experiment
 from tiny_experiment import SLOW, STEADY, TINY
 
-from snlib import experiments, results
+from snlib import checkpoints, experiments, journal, results, speed, worker
 from snlib.__main__ import main
+from snlib.costs import Machine
 from snlib.results import Store
+from snlib.speed import Speed
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +88,7 @@ def test_list(computed, capsys):
         for scale in ("quick", "laptop", "paper")
     ]
     assert lines[1][-2:] == ["test", "(tiny)"] and out.count("only a test") == 2
-    assert "\nhere: this machine, " in out and "\nGPU: one H200, " in out
+    assert "\nhere: " in out and "\nGPU: one H200, " in out
     arguments = ["list", "tiny", "--settings", "--scale", "quick", "--store", str(store.root)]
     assert main(arguments) == 0
     out = capsys.readouterr().out
@@ -108,18 +110,72 @@ def test_list_names_every_experiment_and_survives_a_closed_pipe(tmp_path, capsys
     process.stderr.close()
 
 
+def said(text: str) -> dict[str, str]:
+    """The lines of `status` by their first word; lines of single runs are left out."""
+    return dict(line.split(None, 1) for line in text.splitlines() if not line.startswith(" "))
+
+
 def test_status(computed, capsys):
     store = computed[0]
-    checkpoint = store.work / f"{STEADY.at('quick')[0].name}.pt"
+    first, second, *_ = STEADY.at("quick")
+    checkpoint = store.work / f"{first.name}.pt"
     checkpoint.write_bytes(b"")
+    journal.Journal(store).done(second, "failed: out of memory on cuda: lower batch_size")
     try:
         assert main(["status", "tiny", "steady", "--store", str(store.root)]) == 0
     finally:
         checkpoint.unlink()
-    lines = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
-    assert lines["done"].startswith("4 of 8 runs (0 diverged)")
-    assert lines["unfinished"].startswith("1 ") and lines["missing"] == "3"
-    assert "hours" in lines["left"]
+        journal.Journal(store).begin([second])
+    out = capsys.readouterr().out
+    lines = said(out)
+    assert lines["done"].startswith("4 of 8 runs (0 diverged), 0.00 hours")
+    assert lines["running"] == "0" and lines["failed"] == "1"
+    assert lines["queued"] == "3 (1 with a checkpoint)"
+    (failed,) = [line for line in out.splitlines() if second.name in line]
+    assert failed.endswith(": out of memory on cuda: lower batch_size")
+    assert f"on {worker.device_name('cpu')}, from 4 of its records" in lines["speed"]
+    assert re.fullmatch(r"about \d+ \w+, \d+ side by side on this machine", lines["left"])
+    assert main(["status", "tiny", "--store", str(store.root)]) == 0  # all done
+    assert set(said(capsys.readouterr().out)) == {"scale", "done", "running", "queued", "failed"}
+
+
+def test_status_sees_what_runs_and_that_it_was_killed(tmp_path, capsys):
+    process = tiny_experiment.start("run", "slow", "--store", tmp_path, "--workers", "2")
+    endless = SLOW.at("quick")[1]
+    noted = tmp_path / ".work" / f"{endless.name}.progress"
+    status = ["status", "slow", "--store", str(tmp_path)]
+    try:
+        wait_for(noted.exists, process)
+        assert main(status) == 0
+        out = capsys.readouterr().out
+        (running,) = [line for line in out.splitlines() if endless.name in line]
+        assert int(said(out)["running"]) in (1, 2)
+        assert re.search(r"softmax, digits, ERM, beta 1.3, seed 0: 0 %", running)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert main(status) == 0
+    assert said(capsys.readouterr().out)["running"] == "0"
+
+
+def test_a_failure_is_told_and_a_retry_clears_it(tmp_path, capsys):
+    store, (run, *_) = Store(tmp_path), TINY.at("quick")
+    store.work.mkdir()
+    damaged = store.checkpoint_path(run.name)
+    damaged.write_bytes(b"no checkpoint")
+    command = ["run", "tiny", "--store", str(tmp_path), "--workers", "1"]
+    assert main(command) == 1
+    assert f"run {run.name} failed: checkpoint" in capsys.readouterr().err
+    assert main(["status", "tiny", "--store", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert said(out)["failed"] == "1" and said(out)["done"].startswith("3 of 4")
+    assert "delete it to start this run afresh" in out
+    damaged.unlink()
+    assert main(command) == 0
+    capsys.readouterr()
+    assert main(["status", "tiny", "--store", str(tmp_path)]) == 0
+    assert said(capsys.readouterr().out)["failed"] == "0"
+    assert not [*store.work.glob("*.failed"), *store.work.glob("*.progress")]
 
 
 def test_verify(computed, capsys):
@@ -146,6 +202,8 @@ WRONG = [
     (["run", "tiny", "--first", "0"], r"--first is 0; it must be an integer >= 1"),
     (["run", "tiny", "--budget", "soon"], r"--budget is 'soon'; allowed are times such as 90s"),
     (["run", "tiny", "--budget=-3m"], r"--budget is '-3m'"),
+    (["run", "tiny", "--split", "1M"], r"--split goes with --bundle FILE or --budget"),
+    (["run", "tiny", "--bundle", "a.zip", "--split", "big"], r"--split is 'big'; allowed are"),
     (["run", "tiny", "--device", "gpu"], r"device is 'gpu'; allowed are cpu, cuda"),
     (["run", "gap", "--data", "digit"], r"data is 'digit'; .*Did you mean 'digits'\?"),
 ]
@@ -185,18 +243,56 @@ def test_a_damaged_record_is_named_and_nothing_computed(computed, capsys):
     assert f"record {path.name} is damaged" in err and f"Delete {path}" in err
 
 
-def test_budget_stops_cleanly(tmp_path):
-    place = ("slow", "--store", tmp_path, "--workers", "1")
-    process = tiny_experiment.start("run", *place, "--budget", "5s")
-    out, err = process.communicate(timeout=100)
-    assert process.returncode == 0
+def test_a_budget_is_kept_carried_and_continued(tmp_path, capsys):
+    away, home = Store(tmp_path / "away"), Store(tmp_path / "home")
+    place = ("slow", "--store", away.root, "--workers", "1")
+    process = tiny_experiment.start("run", *place, "--budget", "30s", "--split")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
     # On a busy machine the budget may be over before the first run is.
     left = re.fullmatch(r"snlib: runs not finished: ([12]); the same command goes on\.\n", err)
-    store, (short, endless) = Store(tmp_path), SLOW.at("quick")
-    finished = {path.stem for path in store.records.glob("*.json")}
+    short, endless = SLOW.at("quick")
+    finished = {path.stem for path in away.records.glob("*.json")}
     assert finished == ({short.name} if left[1] == "1" else set())
-    assert bool(finished) == out.strip().endswith("slow.quick.csv")
-    assert {path.stem for path in store.work.glob("*.pt")} <= {endless.name}
+    assert {path.stem for path in away.work.glob("*.pt")} <= {endless.name}
+    if not finished:
+        return
+    table, bundle = out.split()
+    assert table.endswith("slow.quick.csv") and bundle == str(away.root / "bundle.quick.zip")
+    assert main(["merge", bundle, "--store", str(home.root)]) == 0
+    assert results.load_record(short.name, home) == results.load_record(short.name, away)
+    reached = checkpoints.look(home.checkpoint_path(endless.name), endless.name)
+    assert worker.work_alone(endless, SLOW.suites, home, "cpu", None, time.time() + 2)
+    assert checkpoints.look(home.checkpoint_path(endless.name), endless.name) > reached > 0
+
+
+def test_a_budget_too_short_for_any_run(tmp_path, capsys, monkeypatch):
+    slow = Speed("a device", machine=lambda: Machine("by hand", 1e9, 100.0))
+    monkeypatch.setattr(speed, "learned", lambda records, device: slow)
+    assert main(["run", "tiny", "steady", "--budget", "90s", "--store", str(tmp_path)]) == 2
+    out, err = capsys.readouterr()
+    quickest = min((*TINY.at("quick"), *STEADY.at("quick")), key=slow.epoch)
+    assert out == "" and err.count("\n") == 1
+    assert "--budget is 90s, too short for any run: a worker starts in about" in err
+    assert f"(run {quickest.name}: softmax, digits, ERM)" in err
+    needed = int(re.search(r"give (\d+)s or more", err)[1])
+    assert needed > slow.epoch(quickest) and not list(tmp_path.iterdir())
+
+
+def test_a_budget_on_a_cluster_asks_this_machine_for_no_gpu(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    away = ["--cluster", "ray://127.0.0.1:9", "--device", "cuda"]  # nobody listens there
+    assert main(["run", "tiny", "--budget", "25m", *away, "--store", str(tmp_path)]) == 2
+    assert "no Ray cluster answers at ray://127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_a_bundle_without_a_budget(computed, tmp_path, capsys):
+    store, file = computed[0], tmp_path / "all.zip"
+    assert main(["run", "tiny", "--store", str(store.root), "--bundle", str(file)]) == 0
+    assert capsys.readouterr().out.split()[-1] == str(file)
+    assert main(["merge", str(file), "--store", str(tmp_path / "home")]) == 0
+    assert times(Store(tmp_path / "home")).keys() == times(store).keys()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no process groups on Windows")

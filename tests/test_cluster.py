@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import socket
 import time
 import types
 from pathlib import Path
@@ -42,6 +44,31 @@ def none_left():
     assert not left
 
 
+PORTS = ("dashboard_agent_listen_port", "metrics_agent_port", "metrics_export_port",
+         "runtime_env_agent_port")  # fmt: skip
+
+
+def ports() -> dict[str, int]:
+    """Free ports for a node's agents: for one that it is not told it waits 15 s, then ends."""
+    with contextlib.ExitStack() as stack:
+        found = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in PORTS]
+        return dict(zip(PORTS, (one.getsockname()[1] for one in found), strict=True))
+
+
+def patiently(start):
+    """What `start` starts; tried again where a busy machine took longer than Ray waits."""
+    before = set(psutil.Process().children(recursive=True))
+    for left in reversed(range(connection.TRIES)):
+        try:
+            return start()
+        except Exception as error:
+            if not left or connection.LATE not in str(error):
+                raise
+            for process in set(psutil.Process().children(recursive=True)) - before:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()  # what the late one left
+
+
 @pytest.fixture(scope="module")
 def nodes():
     """A head without cores, which the driver joins, and two nodes with one core each."""
@@ -53,10 +80,10 @@ def nodes():
         patch.delenv("RAY_ADDRESS", raising=False)
         # A node is given up 5 s after it last answered, not half a minute.
         health = dict(health_check_period_ms=1000, health_check_failure_threshold=5)
-        head = dict(num_cpus=0, include_dashboard=False, _system_config=health)
-        one = Cluster(initialize_head=True, head_node_args=head)
-        one.add_node(num_cpus=1)
-        one.add_node(num_cpus=1)
+        head = dict(num_cpus=0, include_dashboard=False, _system_config=health, **ports())
+        one = patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
+        for _ in range(2):
+            patiently(lambda: one.add_node(num_cpus=1, **ports()))
         try:
             yield one
         finally:
@@ -162,7 +189,7 @@ def test_a_worker_and_a_node_are_lost(nodes, store, at_home, monkeypatch):
         elif len(watch.ended) >= 1:
             lost["node"] = len(watch.ended)
             nodes.remove_node(next(iter(nodes.worker_nodes)), allow_graceful=False)
-            nodes.add_node(num_cpus=1, wait=False)
+            nodes.add_node(num_cpus=1, wait=False, **ports())
             return True
         return None
 
@@ -207,6 +234,23 @@ def test_the_time_is_over(nodes, store, monkeypatch):
     assert checkpoint_epochs(store, endless.name) > reached
 
 
+def test_what_does_not_stop_in_time_is_broken_off(nodes, store, at_home, monkeypatch):
+    monkeypatch.setattr(driver, "LEAST_PATIENCE", 2.0)
+    endless = Run(**SMALL | {"steps": 10**7}, scheme="pgm", epochs=2)  # an epoch of hours
+    too_long = Run(**SMALL, epochs=1)
+    watch = Watch()
+    outcome = carry_out(
+        dict.fromkeys((endless, too_long), SUITES), store, nodes, watch,
+        deadline=time.time() + 10, least={too_long: 100.0},
+    )  # fmt: skip
+    assert sorted(watch.ended) == sorted((run.name, "unfinished") for run in (endless, too_long))
+    assert not outcome.done and not outcome.failed and not store.records.exists()
+    first = dict(list(PLAN.items())[:1])  # its core is free again
+    again = Watch()
+    carry_out(first, store, nodes, again)
+    assert_complete(first, store, again, at_home)
+
+
 def test_a_run_that_fails_or_is_done_elsewhere_ends_no_other(nodes, store, at_home):
     first, second, *_ = PLAN
     too_large = Run(**SMALL | {"net": "elu_net"}, scheme="pgm", epochs=1)
@@ -243,7 +287,7 @@ def test_another_snlib_on_one_node(nodes, store, tmp_path, monkeypatch):
     source.write_text(source.read_text().replace("ENGINE = 1", "ENGINE = 99"))
     monkeypatch.chdir(tmp_path)  # else nodes on this machine would find the driver's own folder
     path = os.pathsep.join([str(copy.parent), os.environ.get("PYTHONPATH", "")])
-    other = nodes.add_node(num_cpus=1, env_vars={"PYTHONPATH": path})
+    other = nodes.add_node(num_cpus=1, env_vars={"PYTHONPATH": path}, **ports())
     try:
         with pytest.raises(UserError) as error:
             cluster.execute(PLAN, store, address=nodes.address)

@@ -55,6 +55,34 @@ def test_ray_is_not_installed(tmp_path, monkeypatch):
     refused(r"needs Ray, which is not installed; .*'snlib\[cluster\]'", tmp_path)
 
 
+@pytest.mark.parametrize(("late", "tries"), [(0, 1), (2, 3), (3, 3)])
+def test_a_cluster_that_is_late_is_started_again(late, tries, monkeypatch):
+    calls = []
+
+    class Slow:
+        @staticmethod
+        def init(**options):
+            calls.append(options)
+            if len(calls) <= late:
+                raise Exception("The current node timed out during startup. This could happen ...")
+
+        @staticmethod
+        def shutdown():
+            pass
+
+    monkeypatch.setattr(connection, "ray_module", lambda: Slow)
+    if late < connection.TRIES:
+        with connection.connected("ray", 1) as found:
+            assert found is Slow
+    else:
+        with (
+            pytest.raises(UserError, match="could not start a cluster on this machine"),
+            connection.connected("ray", 1),
+        ):
+            pass
+    assert len(calls) == tries
+
+
 @pytest.fixture
 def port():
     """A port where a server listens and never says a word; nobody listens on the one before."""

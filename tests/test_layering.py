@@ -40,11 +40,14 @@ ALLOWED |= {
     "experiments": {"errors", "protocols", "runs"},
     "tables": {"errors", "results", "runs", "experiments"},
     "costs": {"models", "runs"},
-    "runner": {"errors", "interrupts", "results", "runs", "worker"},
+    "speed": {"costs", "models", "runs", "worker"},
+    "room": {"costs", "runs", "speed"},
+    "journal": {"errors", "files", "results", "runs"},
+    "runner": {"errors", "interrupts", "results", "room", "runs", "worker"},
     "parallel": {"results", "runner", "runs", "team", "worker"},
     "cluster": {"datasets", "errors", "files", "interrupts"}
     | {"results", "runner", "runs", "worker"},
-    "listing": {"costs", "experiments", "protocols", "results", "runner", "runs", "worker"},
+    "listing": {"costs", "experiments", "protocols", "results", "runner", "runs", "speed"},
     "bundles": {"errors", "files", "results"},
     "arrivals": {"errors", "results", "runs"},
     "merging": {"arrivals", "bundles", "checkpoints", "errors", "files", "results", "tables"},
@@ -54,6 +57,7 @@ ALLOWED |= {
     "densities": {"errors"},
     # bounds only to normalize recorded margins: claims and figures read tables alone
     "claims": {"errors", "bounds", "densities", "results", "statistics", "tables"},
+    "priority": {"claims", "experiments", "runs"},  # which run decides most claims
     "figures": {"errors", "bounds", "results", "experiments", "statistics", "tables"}
     | {"claims", "crossovers", "densities", "ranking"},
     "explore": {"errors"},

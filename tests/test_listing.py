@@ -9,13 +9,13 @@ import pytest
 import tiny_experiment
 from tiny_experiment import TINY
 
-from snlib import costs, experiments, listing, results, worker
+from snlib import costs, experiments, listing, results, speed, worker
 from snlib.experiments import EXPERIMENTS, experiment, settings_of
 from snlib.experiments.catalogue import ITEMS, stands_for
 from snlib.experiments.table1 import published_configurations
 from snlib.listing.settings import block
 from snlib.listing.state import command, state
-from snlib.listing.table import learned, table, time
+from snlib.listing.table import table, time
 from snlib.results import ROOT, Store
 from snlib.runs import Run
 from snlib.workbook.record import fill
@@ -63,34 +63,21 @@ def test_the_table_counts_what_is_done_and_what_is_missing(tmp_path):
     assert "only a test (tiny)" in both[1] and "only a test (tiny)" not in both[2]
 
 
-def test_costs_are_learned_from_records_of_this_machine():
-    one, other, third = Run(), Run(scheme="pgm"), Run(seed=1)
-    here = worker.device_name("cpu")
-    records = {
-        one: {"provenance": {"device": here, "seconds": 2 * costs.seconds(one)}},
-        other: {"provenance": {"device": here, "seconds": 3 * costs.seconds(other)}},
-        third: {"provenance": {"device": "another", "seconds": 1e9}},
-    }
-    known = learned(records)
-    both = 2 * costs.seconds(one) + 3 * costs.seconds(other)
-    assert known.rate == pytest.approx(both / (costs.seconds(one) + costs.seconds(other)))
-    assert known.seconds([one]) == 2 * costs.seconds(one)  # what it took
-    assert known.seconds([third]) == pytest.approx(known.rate * costs.seconds(third))
-    assert learned({}).rate == 1 and learned({third: records[third]}).recorded == {}
-
-
-def test_recorded_seconds_are_the_cost_here(tmp_path):
+def test_recorded_seconds_are_the_cost_here(tmp_path, monkeypatch):
     store = Store(tmp_path)
     for run in TINY.at("quick"):
         recorded(run, store, 900.0)
     lines = table(["tiny"], ["quick"], store)
-    workers = cells(lines[2])[0].split("this machine, ")[1].split()[0]
-    assert (
-        cells(lines[1])[4] == time(3600.0 / int(workers)) and "recorded runs took quick" in lines[2]
-    )
+    workers = cells(lines[2])[0].split("here: ")[1].split()[0]
+    assert cells(lines[1])[4] == time(3600.0 / int(workers))
+    assert "from 4 of its records" in lines[2] and "GFLOP" not in lines[2]
+    slow = costs.Machine("by hand", flops=2e9, launch=0.5)
+    monkeypatch.setattr(speed, "calibrated", lambda device: slow)
     empty = table(["tiny"], ["quick"], Store(tmp_path / "none"))
-    assert cells(empty[1])[4] == "1 s" or cells(empty[1])[4] == "0 s"
-    assert "nothing is recorded" in empty[2] and "assumed: 20 TFLOP/s" in empty[3]
+    alone = sum(costs.seconds(run, slow) for run in TINY.at("quick"))
+    assert cells(empty[1])[4] == time(alone / int(workers))
+    assert ", by hand: 2 GFLOP/s, 5e+02 ms a layer" in empty[2]
+    assert "assumed: 20 TFLOP/s" in empty[3]
 
 
 @pytest.mark.parametrize(

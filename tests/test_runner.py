@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import types
 import urllib.request
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def test_devices():
     runner.check_device("cpu")
     with pytest.raises(UserError, match=r"device is 'gpu'; allowed are cpu, cuda"):
         runner.check_device("gpu")
-    assert runner.default_workers("cuda:0") == 4 and runner.default_workers("cpu") >= 1
+    assert runner.default_workers("cpu") >= 1
 
 
 def test_cuda_asked_for_and_absent(store, monkeypatch):
@@ -208,3 +209,53 @@ def test_workers_keep_their_memory_unless_the_user_decides(monkeypatch):
     with worker.keeping_memory():
         assert os.environ[trim] == worker.MEMORY[trim] and os.environ[mmap] == "123"
     assert trim not in os.environ and os.environ[mmap] == "123"
+
+
+def test_a_run_stops_before_an_epoch_that_would_not_end_in_time(monkeypatch):
+    now = [100.0]
+    clock = types.SimpleNamespace(time=lambda: now[0], monotonic=lambda: now[0])
+    monkeypatch.setattr(worker, "time", clock)
+    until, stopped = worker.Until(160.0), []
+    for seconds in (20.0, 9.0, 11.0, 9.0, 1.0):  # the first one with what goes before it
+        now[0] += seconds
+        stopped.append((now[0], until.over()))
+    # After 149 s an epoch as long as the longest, 11 s, would just end; after 150 s it would not.
+    assert stopped == [
+        (120.0, False),
+        (129.0, False),
+        (140.0, False),
+        (149.0, False),
+        (150.0, True),
+    ]
+    forever = worker.Until(None)
+    now[0] += 1e9
+    assert not forever.over()
+
+
+def test_what_does_not_stop_in_time_is_ended(store):
+    psutil = pytest.importorskip("psutil")
+    endless = Run.of(**SMALL | {"steps": 10**7}, scheme="pgm", epochs=2)  # an epoch of hours
+    later = Run.of(**SMALL, epochs=1)
+    children, ended = set(psutil.Process().children()), []
+    begun = time.monotonic()
+    outcome = runner.execute(
+        dict.fromkeys((endless, later), SUITES), store, workers=1, deadline=time.time() + 15,
+        on_done=lambda run, status: ended.append((run, status)),
+    )  # fmt: skip
+    assert time.monotonic() - begun < 15 + runner.GRACE + 30
+    assert ended == [(endless, "unfinished"), (later, "unfinished")]
+    assert outcome == runner.Outcome(unfinished=[endless.name, later.name])
+    mine = [one for one in set(psutil.Process().children()) - children if _is_worker(one)]
+    assert not psutil.wait_procs(mine, timeout=30)[1]
+    with results.lock(store, endless.name) as alone:
+        assert alone
+
+
+def _is_worker(process) -> bool:
+    return "spawn_main" in " ".join(process.cmdline())
+
+
+def test_a_run_whose_epoch_does_not_fit_is_not_begun(store, monkeypatch):
+    monkeypatch.setattr(training, "fit", lambda *_, **__: pytest.fail("begun"))
+    run, soon = Run.of(**SMALL, epochs=1), time.time() + 60
+    assert worker.work_alone(run, SUITES, store, "cpu", None, soon, 100.0) == "unfinished"

@@ -15,7 +15,7 @@ lost worker or node again. What is ours is small:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from snlib import worker
@@ -40,14 +40,15 @@ def execute(
     workers: int | None = None,
     data_root: Path | None = None,
     deadline: float | None = None,
+    least: Mapping[Run, float] | None = None,
     on_progress: Callable[[str, float], None] | None = None,
     on_done: Callable[[Run, str], None] | None = None,
 ) -> Outcome:
     """Train and measure every missing run of a plan on a Ray cluster; see `runner.execute`.
 
     Args:
-        plan, where, data_root, deadline, on_progress, on_done: as at home; the data sets are those
-            of this machine.
+        plan, where, data_root, deadline, least, on_progress, on_done: as at home; the data sets are
+            those of this machine.
         address: "ray" starts a cluster of this machine alone; "auto" is the one that runs here;
             "HOST:PORT" one that this machine is a node of; "ray://HOST:PORT" one elsewhere.
         device: "cpu": each run takes one core; "cuda": each run takes a share of a GPU.
@@ -78,5 +79,5 @@ def execute(
         connection.check_room(ray, needs)
         driver = Driver(ray, where, outcome, needs, device=device, data_root=data_root)
         driver.listeners = (on_progress, on_done)
-        driver.carry_out(todo, workers=workers, deadline=deadline)
+        driver.carry_out(todo, workers=workers, deadline=deadline, least=least)
     return outcome

@@ -14,6 +14,11 @@ from snlib.errors import UserError, require
 PATIENCE = 10.0
 """Seconds within which a cluster's port must answer."""
 
+TRIES, LATE = 3, "timed out during startup"
+"""How often a cluster is started here, and what Ray says of one that did not come up. On a busy
+machine a node's agent may take longer than 15 s to tell its ports, which ends the node and which no
+setting prolongs (ray-project/ray issue 65983)."""
+
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # No warning about what this will mean to future versions; tasks without a GPU see none.
@@ -23,7 +28,7 @@ QUIET = {
 
 HERE = {
     "RAY_worker_niceness": "0",  # Ray's 15 starves beside other work
-    "RAY_raylet_start_wait_time_s": "180",  # a busy machine takes longer than Ray waits
+    "RAY_raylet_start_wait_time_s": "60",  # a busy machine takes longer than Ray waits
     "RAY_agent_register_timeout_ms": "180000",
 }
 """Settings of a cluster that is started here."""
@@ -68,10 +73,14 @@ def connected(address: str, workers: int | None = None) -> Iterator[ModuleType]:
     else:
         _knock(address)
         options["address"] = address
-    try:
-        ray.init(**options)
-    except (Exception, SystemExit) as error:  # Ray reports in many ways, and even asks to exit
-        raise UserError(_plainly(address, error)) from error
+    for left in reversed(range(TRIES)):
+        try:
+            ray.init(**options)
+            break
+        except (Exception, SystemExit) as error:  # Ray reports in many ways, and even asks to exit
+            if not left or LATE not in str(error):
+                raise UserError(_plainly(address, error)) from error
+            ray.shutdown()
     try:
         yield ray
     finally:

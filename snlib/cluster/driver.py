@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -25,8 +27,15 @@ CHECKPOINT_SECONDS = 60.0
 TURN = 0.2
 """Seconds between two looks at the mailbox."""
 
+LEAVE = 0.1, 60.0
+"""Share of the time, and seconds at most, that are left before the deadline to those who stop: a
+run hears of it after the epoch it is in, and its checkpoint travels home."""
+
 LOOK_ROUND = 2.0
 """Seconds between two looks at how large the cluster is."""
+
+LEAST_PATIENCE = 5.0
+"""Seconds in which those who stop may do so, however short the whole time was."""
 
 Todo = dict[Run, frozenset[str]]
 
@@ -63,17 +72,31 @@ class Driver:
             self.ray.remote(**options)(nodes.Mailbox).options(scheduling_strategy=at_home).remote()
         )
 
-    def carry_out(self, todo: Todo, *, workers: int | None, deadline: float | None) -> None:
-        """Submit every run, keep what comes back, until all have ended."""
+    def carry_out(
+        self,
+        todo: Todo,
+        *,
+        workers: int | None,
+        deadline: float | None,
+        least: Mapping[Run, float] | None = None,
+    ) -> None:
+        """Submit every run, keep what comes back, until all have ended or the time is over."""
         waiting = deque(todo.items())
         looked, slots = -LOOK_ROUND, 0
+        share, most = LEAVE
+        patience = 0.0 if deadline is None else min(share * (deadline - time.time()), most)
+        end = math.inf  # by time.monotonic(), once the runs were told to stop
         with interrupts.noted() as check:
             try:
                 while waiting or self.tasks:
                     check()
-                    if deadline is not None and time.time() > deadline:
+                    if deadline is not None and time.time() > deadline - patience:
                         self._give_up(waiting)
-                        deadline = None
+                        deadline, end = None, time.monotonic() + max(patience, LEAST_PATIENCE)
+                    if time.monotonic() > end:
+                        self._break_off()
+                        continue
+                    self._leave_out(waiting, deadline, least or {})
                     if time.monotonic() - looked > LOOK_ROUND:
                         looked, slots = time.monotonic(), workers or 2 * self._slots()
                     self._fill(waiting, slots)
@@ -101,6 +124,25 @@ class Driver:
         self.ray.get(self.mailbox.stop.remote())
         while waiting:
             self._end(waiting.popleft()[0], "unfinished")
+
+    def _break_off(self) -> None:
+        """End what did not stop in time: it goes on from the last checkpoint that came home."""
+        self._read_mail()
+        for task, run in list(self.tasks.items()):
+            self.ray.cancel(task, force=True)
+            del self.tasks[task]
+            self._end(run, "unfinished")
+
+    def _leave_out(
+        self, waiting: deque, deadline: float | None, least: Mapping[Run, float]
+    ) -> None:
+        """Do not begin runs for which the deadline comes before the end of one epoch."""
+        if deadline is None:
+            return
+        left = deadline - time.time()
+        for entry in [entry for entry in waiting if least.get(entry[0], 0.0) > left]:
+            waiting.remove(entry)
+            self._end(entry[0], "unfinished")
 
     def _fill(self, waiting: deque, slots: int) -> None:
         """Submit runs, in order, until twice as many are with Ray as it has room for."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
@@ -39,7 +38,7 @@ def add_split(command: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Write the bundle and print its files."""
     scale, names = shared.scale(options), shared.names(options)
-    where, part_bytes = results.store(options.store), size(options.split)
+    where, part_bytes = results.store(options.store), shared.size(options.split)
     runs = experiments.plan(names, scale)
     written = pack(
         options.file,
@@ -80,16 +79,3 @@ def pack(
         every = " ".join(str(part) for part in written)
         print(f"Bring it home: python -m snlib merge {every}", file=sys.stderr)
     return written
-
-
-def size(text: str | None) -> int | None:
-    """A size such as 500K or 16M in bytes.
-
-    Raises:
-        UserError: saying what is allowed.
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+)([KMG]?)", text.strip().upper())
-    require(match is not None, f"--split is {text!r}; allowed are sizes such as 500K or 16M.")
-    return int(match[1]) * {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}[match[2]]

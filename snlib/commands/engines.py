@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from snlib import runner
+from snlib import journal, runner
 from snlib.errors import require
 from snlib.results import Store
 
@@ -39,11 +39,15 @@ def execute(
     """Carry out a plan where the options say.
 
     Args:
-        common: deadline, on_progress and on_done, as `runner.execute` takes them.
+        common: deadline, least, on_progress and on_done, as `runner.execute` takes them.
 
     Raises:
         UserError: options that exclude each other; whatever the engine refuses.
     """
+    if speaks(options):
+        notes = journal.Journal(where, common.get("on_progress"), common.get("on_done"))
+        notes.begin(plan)
+        common |= {"on_progress": notes.progress, "on_done": notes.done}
     common |= {"data_root": options.data_root}
     require(
         options.gpu_share is None or options.cluster is not None,

@@ -68,3 +68,16 @@ def seconds(option: str, text: str | None) -> float | None:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
     require(match is not None, f"{option} is {text!r}; allowed are times such as 90s, 25m or 2h.")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def size(text: str | None) -> int | None:
+    """A size such as 500K or 16M in bytes.
+
+    Raises:
+        UserError: saying what is allowed.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)([KMG]?)", text.strip().upper())
+    require(match is not None, f"--split is {text!r}; allowed are sizes such as 500K or 16M.")
+    return int(match[1]) * {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}[match[2]]

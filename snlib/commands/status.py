@@ -1,18 +1,25 @@
-"""status: what is done, unfinished and missing."""
+"""status: what is done, running, queued and failed; how fast it goes and how long it will take."""
 
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Mapping
 
-from snlib import experiments, results, runner
+from snlib import experiments, files, journal, results, runner
+from snlib.commands import budget
 from snlib.commands import options as shared
+from snlib.results import Store
+from snlib.runs import Run
 
 
 def add(commands) -> None:
     """Declare the command."""
-    status = commands.add_parser("status", help="what is done, unfinished and missing")
+    text = "what is done, running, queued and failed, speed and time left"
+    status = commands.add_parser("status", help=text)
     shared.add_experiments(status)
     shared.add_scale(status)
+    status.add_argument("--device", default="cpu", help="whose time is left (default cpu)")
     shared.add_store(status)
     status.set_defaults(command=execute)
 
@@ -22,18 +29,63 @@ def execute(options: argparse.Namespace) -> int:
     scale, where = shared.scale(options), results.store(options.store)
     plan = experiments.plan(shared.names(options), scale)
     todo = runner.missing(plan, where)
-    begun = [run for run in todo if (where.work / f"{run.name}.pt").exists()]
-    records = [results.load_record(run.name, where) for run in plan if run not in todo]
-    diverged = sum(bool(record["diverged"]) for record in records)
-    hours = sum(record["provenance"]["seconds"] for record in records) / 3600
-    done_cost = sum(runner.cost(run) for run in plan if run not in todo)
-    left = sum(runner.cost(run) for run in todo)
-    print(f"scale       {scale}")
-    print(
-        f"done        {len(records)} of {len(plan)} runs ({diverged} diverged), {hours:.2f} hours"
-    )
-    print(f"unfinished  {len(begun)} with a checkpoint")
-    print(f"missing     {len(todo) - len(begun)}")
-    if done_cost:
-        print(f"left        about {hours * left / done_cost:.2f} hours of one such worker")
+    records = budget.finished_records([run for run in plan if run not in todo], where)
+    running = [run for run in todo if files.locked(where.lock_path(run.name))]
+    failed = {
+        run: reason
+        for run in todo
+        if run not in running and (reason := journal.failure(run.name, where)) is not None
+    }
+    queued = [run for run in todo if run not in running and run not in failed]
+    begun = sum(where.checkpoint_path(run.name).exists() for run in queued)
+    diverged = sum(bool(record["diverged"]) for record in records.values())
+    hours = sum(record["provenance"]["seconds"] for record in records.values()) / 3600
+    print(f"scale    {scale}")
+    print(f"done     {len(records)} of {len(plan)} runs ({diverged} diverged), {hours:.2f} hours")
+    print(f"running  {len(running)}")
+    for run in running:
+        print(f"           {_words(run)}: {_progress(run, where)}")
+    print(f"queued   {len(queued)} ({begun} with a checkpoint)")
+    print(f"failed   {len(failed)}")
+    for run, reason in failed.items():
+        print(f"           {_words(run)}: {reason}")
+    if todo:
+        _print_time_left(options.device, todo, records, where)
     return 0
+
+
+def _print_time_left(
+    device: str, todo: runner.Plan, records: Mapping[Run, dict], where: Store
+) -> None:
+    from snlib import listing, room, speed
+
+    runner.check_device(device)
+    known, workers = speed.learned(records, device), room.room(device, todo).workers
+    left = sum(known.seconds(run) * (1 - _fraction(run, where)) for run in todo)
+    pace = sum(known.epoch(run) for run in todo) / len(todo)
+    print(f"speed    {listing.time(pace)} an epoch in the middle, on {known.source(todo)}")
+    print(f"left     about {listing.time(left / workers)}, {workers} side by side on this machine")
+
+
+def _words(run: Run) -> str:
+    """A run in a few words."""
+    beta = "no SN" if math.isinf(run.beta) else f"beta {run.beta:g}"
+    return f"{run.name} {run.net}, {run.data}, {run.scheme.upper()}, {beta}, seed {run.seed}"
+
+
+def _fraction(run: Run, where: Store) -> float:
+    """The share of its epochs that an unfinished run has done, as far as it is noted."""
+    noted = journal.progress(run.name, where)
+    return 0.0 if noted is None else noted.fraction
+
+
+def _progress(run: Run, where: Store) -> str:
+    from snlib import listing
+
+    noted = journal.progress(run.name, where)
+    if noted is None:
+        return "no epoch yet"
+    if math.isnan(noted.left):
+        return f"{100 * noted.fraction:.0f} %"
+    rest = listing.time(noted.left) if noted.fraction < 1 else "measuring"
+    return f"{100 * noted.fraction:.0f} %, {rest}" + (" left" if noted.fraction < 1 else "")

@@ -18,6 +18,7 @@ from snlib.figures import (
     ranks,
     rivals,
     robustness,
+    scaling,
     strengths,
     table1,
     tour,
@@ -212,6 +213,14 @@ REGISTRY: dict[str, Entry] = {
         "Time of an ERM step with the default budget over the plain step, one thing changed at a "
         "time. Dots: median of paired rounds; bars: their quartile range.",
         benchmarks.cost_growth,
+    ),
+    "many_runs": Measured(
+        "11",
+        "benchmarks",
+        "Left: memory of a run at batch 128, by network (dots: training schemes, one process each, "
+        "no range; bar: what the queue expects). Right: hours of 1,000 runs of scale paper against "
+        "the number of GPUs, simulated from measured overheads and assumed rates of one GPU.",
+        scaling.many_runs,
     ),
     "rivals": Entry(
         "11",

@@ -2,6 +2,6 @@
 
 from snlib.listing.settings import settings
 from snlib.listing.state import evidence
-from snlib.listing.table import table
+from snlib.listing.table import table, time
 
-__all__ = ["evidence", "settings", "table"]
+__all__ = ["evidence", "settings", "table", "time"]

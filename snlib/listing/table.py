@@ -2,56 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
 
-from snlib import costs, results, worker
+from snlib import costs, results, speed
 from snlib.experiments import Experiment, experiment
 from snlib.experiments.catalogue import stands_for
 from snlib.results import Store
 from snlib.runner import default_workers
 from snlib.runs import Run
+from snlib.speed import Speed
 
 HEAD = ("experiment", "scale", "done", "missing", "here", "GPU", "notebook", "stands for")
-
-
-@dataclass
-class Costs:
-    """What the runs of a scale take on this machine, learned from those that were recorded on it.
-
-    Attributes:
-        recorded: seconds of training and measuring, by run.
-        rate: recorded seconds over those that `costs.seconds` says, of all such runs; 1 without.
-    """
-
-    recorded: dict[Run, float] = field(default_factory=dict)
-    rate: float = 1.0
-
-    def seconds(self, runs: Iterable[Run]) -> float:
-        """Seconds of these runs one after the other."""
-        return sum(self.recorded.get(run) or self.rate * _modelled(run) for run in runs)
-
-
-@functools.cache
-def _modelled(run: Run) -> float:
-    return costs.seconds(run, costs.CPU)
-
-
-def learned(done: dict[Run, dict]) -> Costs:
-    """The costs of runs on this machine.
-
-    Args:
-        done: runs and their records, those from other machines included; these count for nothing.
-    """
-    here = worker.device_name("cpu")
-    seconds = {
-        run: record["provenance"]["seconds"]
-        for run, record in done.items()
-        if record["provenance"]["device"] == here
-    }
-    modelled = sum(_modelled(run) for run in seconds)
-    return Costs(seconds, sum(seconds.values()) / modelled if modelled else 1.0)
 
 
 def table(names: Sequence[str], scales: Sequence[str], where: Store) -> list[str]:
@@ -74,32 +35,27 @@ def table(names: Sequence[str], scales: Sequence[str], where: Store) -> list[str
         scale: {run for (_, other), part in runs.items() if other == scale for run in part}
         for scale in scales
     }
-    known = {
-        scale: learned({run: records[run] for run in there if run in records})
-        for scale, there in once.items()
-    }
+    known = speed.learned(records)
     cells = [HEAD]
     for one in chosen:
         shown = [scale for scale in scales if (one.name, scale) in runs]
         for scale in shown:
             part = runs[one.name, scale]
-            row = _row(one, scale, part, records, known[scale])
+            row = _row(one, scale, part, records, known)
             cells.append(row if scale == shown[0] else (*row[:-1], ""))
     if len(chosen) > 1:
-        cells += [_total(scale, once[scale], records, known[scale]) for scale in scales]
+        cells += [_total(scale, once[scale], records, known) for scale in scales]
     widths = [max(len(row[column]) for row in cells) for column in range(len(HEAD) - 1)]
     lines = ["  ".join([*map(str.ljust, row[:-1], widths), row[-1]]).rstrip() for row in cells]
-    return [*lines, *_notes(known)]
+    return [*lines, *_notes(known, set().union(*once.values()))]
 
 
-def _notes(known: dict[str, Costs]) -> list[str]:
+def _notes(known: Speed, runs: Collection[Run]) -> list[str]:
     """What the times stand for."""
-    rates = [f"{scale} {one.rate:.1f} times" for scale, one in known.items() if one.recorded]
-    cpu, gpu = costs.CPU, costs.GPU
+    gpu = costs.GPU
     return [
-        f"here: this machine, {default_workers('cpu')} runs side by side, each at the stated "
-        f"{cpu.flops / 1e9:.0f} GFLOP/s and {1e3 * cpu.launch:.1g} ms a layer and pass; "
-        + (f"recorded runs took {', '.join(rates)} as long" if rates else "nothing is recorded"),
+        f"here: {default_workers('cpu')} runs side by side, each at the speed of "
+        f"{known.source(runs)}",
         f"GPU: {gpu.name}, one run at a time, training alone; assumed: {gpu.flops / 1e12:.0f} "
         f"TFLOP/s and {1e6 * gpu.launch:.0f} microseconds a layer and pass",
         "Runs that experiments share are computed once.",
@@ -117,7 +73,7 @@ def _records(runs: set[Run], where: Store) -> dict[Run, dict]:
 
 
 def _row(
-    one: Experiment, scale: str, runs: list[Run], records: dict[Run, dict], known: Costs
+    one: Experiment, scale: str, runs: list[Run], records: dict[Run, dict], known: Speed
 ) -> tuple[str, ...]:
     done = sum(run in records and one.suites <= set(records[run]["suites"]) for run in runs)
     items = "; ".join(map(str, stands_for(one.name))) or f"(our own) {one.title}"
@@ -127,7 +83,7 @@ def _row(
     )  # fmt: skip
 
 
-def _total(scale: str, runs: set[Run], records: dict[Run, dict], known: Costs) -> tuple[str, ...]:
+def _total(scale: str, runs: set[Run], records: dict[Run, dict], known: Speed) -> tuple[str, ...]:
     done = sum(run in records for run in runs)
     return (
         "all, once", scale, f"{done}/{len(runs)}", str(len(runs) - done), *_times(runs, known),
@@ -135,9 +91,10 @@ def _total(scale: str, runs: set[Run], records: dict[Run, dict], known: Costs) -
     )  # fmt: skip
 
 
-def _times(runs: Iterable[Run], known: Costs) -> tuple[str, str]:
+def _times(runs: Collection[Run], known: Speed) -> tuple[str, str]:
     gpu = sum(costs.seconds(run, costs.GPU) for run in runs)
-    return time(known.seconds(runs) / default_workers("cpu")), time(gpu)
+    here = sum(known.seconds(run) for run in runs)
+    return time(here / default_workers("cpu")), time(gpu)
 
 
 def time(seconds: float) -> str:

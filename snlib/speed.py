@@ -1,0 +1,169 @@
+"""How long runs take on one device: learned from the records made on it, else measured in a second.
+
+    speed = learned(records, "cpu")
+    speed.seconds(run)           of training and measuring, one run at a time on the device
+    speed.epoch(run)             of one of its epochs
+
+`costs.seconds` gives the shape of it, by arithmetic; what is learned is the ratio of recorded to
+modelled seconds, a median over similar runs, since records made on a busy machine are long by
+chance. A run is like another with the same data set, network, width and training scheme; if there
+is none, like one with the same data set, network and width; if there is none of these either, it
+takes what the model says of a machine whose two rates were measured just now.
+"""
+
+from __future__ import annotations
+
+import functools
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from snlib import costs, models, worker
+from snlib.costs import Machine
+from snlib.runs import Run
+
+TURN_SECONDS = 0.3
+"""How long each of the two measurements of `calibrated` goes on, after one step to warm up."""
+
+Records = Mapping[Run, Mapping[str, object]]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What runs take on a device.
+
+    Attributes:
+        device: its name, as records have it.
+        recorded: seconds of training and measuring of runs that were recorded on it.
+        ratios: recorded seconds over modelled ones, the median of the runs of a kind.
+        machine: gives the rates for the kinds of which there is no record.
+    """
+
+    device: str
+    recorded: Mapping[Run, float] = field(default_factory=dict)
+    ratios: Mapping[tuple, float] = field(default_factory=dict)
+    machine: Callable[[], Machine] = lambda: costs.CPU
+
+    def seconds(self, run: Run) -> float:
+        """Of training and measuring a run, all its epochs."""
+        if run in self.recorded:
+            return self.recorded[run]
+        for kind in _kinds(run):
+            if kind in self.ratios:
+                return self.ratios[kind] * _modelled(run)
+        return costs.seconds(run, self.machine())
+
+    def epoch(self, run: Run) -> float:
+        """Of one epoch of a run."""
+        return self.seconds(run) / run.epochs
+
+    def known(self, run: Run) -> bool:
+        """Whether `seconds` comes from records."""
+        return run in self.recorded or any(kind in self.ratios for kind in _kinds(run))
+
+    def source(self, runs: Collection[Run]) -> str:
+        """Where the seconds of these runs come from, in words."""
+        unlike = sum(not self.known(run) for run in runs)
+        words = [self.device]
+        if self.recorded:
+            words.append(f"from {len(self.recorded)} of its records")
+        if unlike:
+            machine = self.machine()
+            rates = f"{machine.flops / 1e9:.0f} GFLOP/s, {1e3 * machine.launch:.1g} ms a layer"
+            which = f"{unlike} runs unlike them by rates " if self.recorded else ""
+            words.append(f"{which}{machine.name}: {rates} and pass")
+        return ", ".join(words)
+
+
+def learned(records: Records, device: str = "cpu") -> Speed:
+    """What is known of a device.
+
+    Args:
+        records: runs and their records; those made on another device count for nothing.
+        device: "cpu", "cuda", ...; rates are measured on it only if they are asked for.
+    """
+    name = worker.device_name(device)
+    seconds = {
+        run: float(record["provenance"]["seconds"])
+        for run, record in records.items()
+        if record["provenance"].get("device") == name
+    }
+    found: dict[tuple, list[float]] = defaultdict(list)
+    for run, value in seconds.items():
+        for kind in _kinds(run):
+            found[kind].append(value / _modelled(run))
+    ratios = {kind: statistics.median(values) for kind, values in found.items()}
+    return Speed(name, seconds, ratios, functools.partial(calibrated, device))
+
+
+def assumed(device: str) -> Speed:
+    """What is stated of devices elsewhere, such as the nodes of a cluster, that nobody measured."""
+    machine = costs.CPU if device == "cpu" else costs.GPU
+    stated = Machine(f"assumed for {machine.name}", machine.flops, machine.launch)
+    return Speed("a node", machine=lambda: stated)
+
+
+def _kinds(run: Run) -> tuple[tuple, tuple]:
+    """The closest kind first."""
+    wide = (run.data, run.net, run.width)
+    return (*wide, run.scheme), wide
+
+
+@functools.cache
+def _modelled(run: Run) -> float:
+    return costs.seconds(run, costs.CPU)
+
+
+@functools.cache
+def calibrated(device: str = "cpu") -> Machine:
+    """The two rates of a device, measured in about two seconds.
+
+    Plain training steps: of the paper's AlexNet, whose arithmetic decides, and of a thin one on
+    tiny images, whose layers decide; on a CPU with one thread, as workers have it.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        large, work, layers = _step_seconds(device, "alexnet", (3, 28, 28), 1.0, 32)
+        small, little, few = _step_seconds(device, "elu_alexnet", (1, 8, 8), 0.125, 4)
+    finally:
+        torch.set_num_threads(threads)
+    # Two equations, work / flops + layers * launch = seconds, solved by turns: both converge fast.
+    flops, launch = work / large, small / few
+    for _ in range(20):
+        launch = max(small - little / flops, 0.1 * small) / few
+        flops = work / max(large - layers * launch, 0.1 * large)
+    return Machine("measured just now", flops, launch)
+
+
+def _step_seconds(
+    device: str, net: str, shape: tuple[int, int, int], width: float, batch: int
+) -> tuple[float, float, int]:
+    """Seconds of a plain training step (the fastest), its arithmetic, and its layers times passes.
+
+    The fastest, since whatever else the machine does can only make a step longer.
+    """
+    module = models.build(net, shape, width=width).to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(module.parameters(), lr=1e-6, momentum=0.9)
+    x = torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0)).to(device)
+    x = x.contiguous(memory_format=torch.channels_last)
+    y = torch.arange(batch, device=device) % 10
+    taken: list[float] = []
+    until = None
+    while until is None or len(taken) < 3 or time.monotonic() < until:
+        begun = time.monotonic()
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(module(x), y)
+        loss.backward()
+        optimizer.step()
+        loss.item()  # waits for a GPU
+        if until is None:
+            until = time.monotonic() + TURN_SECONDS
+            continue
+        taken.append(time.monotonic() - begun)
+    size = costs.size_of(net, shape, 10, width)
+    return min(taken), 2.0 * size.macs * 3 * batch, 3 * size.layers

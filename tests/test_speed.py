@@ -1,0 +1,96 @@
+"""What runs take on a device: from its records, by hand, and from a calibration that measures."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from snlib import costs, speed, worker
+from snlib.costs import Machine
+from snlib.runs import Run
+from snlib.speed import Speed, calibrated, learned
+
+HERE = worker.device_name("cpu")
+
+
+def record(seconds: float, device: str = HERE) -> dict:
+    return {"provenance": {"device": device, "seconds": seconds}}
+
+
+def slowed(run: Run, ratio: float, device: str = HERE) -> dict:
+    """A record that took `ratio` times as long as the model says."""
+    return record(ratio * costs.seconds(run, costs.CPU), device)
+
+
+def test_the_run_itself_then_its_kind_then_the_net_then_the_machine():
+    erm, pgm = Run(), Run(scheme="pgm")
+    by_hand = Machine("by hand", flops=1e9, launch=1.0)
+    known = dataclasses.replace(
+        learned({erm: slowed(erm, 2.0), pgm: slowed(pgm, 5.0)}), machine=lambda: by_hand
+    )
+    assert known.seconds(erm) == pytest.approx(2 * costs.seconds(erm))
+    other_seed = Run(scheme="pgm", seed=3, beta=1.3)
+    assert known.seconds(other_seed) == pytest.approx(5 * costs.seconds(other_seed))
+    fgm = Run(scheme="fgm")  # the same net: the median of 2 and 5
+    assert known.seconds(fgm) == pytest.approx(3.5 * costs.seconds(fgm))
+    resnet = Run(net="resnet")
+    assert not known.known(resnet) and known.known(fgm)
+    assert known.seconds(resnet) == costs.seconds(resnet, by_hand)
+    assert known.epoch(resnet) == known.seconds(resnet) / 200
+
+
+def test_one_record_of_a_busy_machine_moves_the_median_little():
+    seeds = [Run(seed=seed) for seed in range(5)]
+    ratios = [1.0, 1.1, 1.0, 40.0, 0.9]
+    known = learned({run: slowed(run, by) for run, by in zip(seeds, ratios, strict=True)})
+    later = Run(seed=9)
+    assert known.seconds(later) == pytest.approx(1.0 * costs.seconds(later))
+
+
+def test_records_of_other_devices_count_for_nothing():
+    run = Run()
+    known = learned({run: record(1e9, "another")})
+    assert known.recorded == {} and known.ratios == {} and not known.known(run)
+
+
+def test_where_the_seconds_come_from_is_said():
+    run, other = Run(), Run(net="resnet")
+    known = dataclasses.replace(
+        learned({run: record(3.0)}), machine=lambda: Machine("set by hand", 5e9, 2e-3)
+    )
+    assert known.source([run]) == f"{HERE}, from 1 of its records"
+    assert known.source([run, other]) == (
+        f"{HERE}, from 1 of its records, 1 runs unlike them by rates set by hand: 5 GFLOP/s, "
+        "2 ms a layer and pass"
+    )
+    nothing = Speed("a device", machine=lambda: Machine("set by hand", 5e9, 2e-3))
+    assert nothing.source([run]) == "a device, set by hand: 5 GFLOP/s, 2 ms a layer and pass"
+
+
+def test_a_calibration_solves_its_two_equations(monkeypatch):
+    """A machine of which both rates are known, in place of one that must be timed."""
+    flops, launch = 3e10, 2e-4
+
+    def seconds(device, net, shape, width, batch):
+        size = costs.size_of(net, shape, 10, width)
+        work = 2.0 * size.macs * 3 * batch
+        return work / flops + 3 * size.layers * launch, work, 3 * size.layers
+
+    monkeypatch.setattr(speed, "_step_seconds", seconds)
+    found = calibrated.__wrapped__("cpu")
+    assert found.flops == pytest.approx(flops, rel=1e-3)
+    assert found.launch == pytest.approx(launch, rel=1e-3)
+
+
+def test_a_calibration_measures_what_a_step_takes():
+    found = calibrated("cpu")
+    assert 1e8 < found.flops < 1e13 and 1e-7 < found.launch < 1.0
+    assert calibrated("cpu") is found  # once a process
+
+
+def test_what_nobody_measured_is_called_assumed():
+    run = Run()
+    assert speed.assumed("cuda").seconds(run) == costs.seconds(run, costs.GPU)
+    assert "assumed for one H200" in speed.assumed("cuda").source([run])
+    assert speed.assumed("cpu").seconds(run) == costs.seconds(run, costs.CPU)
