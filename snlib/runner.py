@@ -66,6 +66,7 @@ def execute(
     deadline: float | None = None,
     on_progress: Callable[[str, float], None] | None = None,
     on_done: Callable[[Run, str], None] | None = None,
+    capture: bool = False,
 ) -> Outcome:
     """Train and measure every missing run of a plan.
 
@@ -78,6 +79,7 @@ def execute(
         deadline: time.time() at which to stop cleanly, with checkpoints.
         on_progress: called with a run's name and the fraction of its epochs done.
         on_done: called with each run and how it ended ("done", "diverged", "failed: ...").
+        capture: whether training steps are recorded and replayed as CUDA graphs.
 
     Raises:
         UserError: CUDA asked for and absent, a data set that cannot be had, no space left, a worker
@@ -106,7 +108,7 @@ def execute(
         try:
             with interrupts.kept_from_children(), worker.keeping_memory():
                 for run, suites in todo.items():
-                    arguments = (run, suites, where, device, data_root, deadline)
+                    arguments = (run, suites, where, device, data_root, deadline, capture)
                     tasks[pool.submit(worker.work_alone, *arguments)] = run
             while tasks:
                 check()
