@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from snlib import checkpoints, models, spectral
+from snlib import checkpoints, models, precision, spectral
 from snlib.attacks import Attack, Clip
 from snlib.checkpoints import HISTORY, Best, Fitted
 from snlib.datasets import Data
@@ -122,6 +122,7 @@ def fit(
     checkpoint_seconds: float = 30.0,
     on_epoch: Callable[[Fitted], bool | None] | None = None,
     team: Team | None = None,
+    capture: bool = False,
 ) -> Fitted:
     """Train as the run says.
 
@@ -142,12 +143,16 @@ def fit(
             checkpointed and broken off.
         team: the processes that train this net together, each called with the same arguments;
             None trains alone.
+        capture: whether to record the step once and replay it as a CUDA graph (`snlib.capture`):
+            the same numbers to rounding. Where that cannot be, a warning says why, and training
+            goes on without.
 
     Raises:
         Stopped: if `on_epoch` asked for it.
         UserError: if the device is out of memory, or the checkpoint belongs to another run.
     """
     device = torch.device(device)
+    precision.check(run.precision, device)
     # Channels last: the same numbers to rounding, and faster convolutions on CPUs and GPUs.
     net = network_of(run, data).to(device, memory_format=torch.channels_last)
     optimizer = optimizer_of(run, net)
@@ -159,7 +164,7 @@ def fit(
             team.fetch(checkpoint)
     if checkpoint is not None and checkpoint.exists():
         checkpoints.resume(checkpoint, run, fitted, optimizer, shuffle)
-    step = Step(run, net, optimizer, attack_of(run, data), device, shuffle, team)
+    step = Step(run, net, optimizer, attack_of(run, data), device, shuffle, team, capture=capture)
     x = data.x_train.to(device, memory_format=torch.channels_last)
     y = data.y_train.to(device)
     validation = data.x_validation.to(device), data.y_validation.to(device)

@@ -279,3 +279,16 @@ def test_a_step_of_the_optimizer_counts_in_the_versions_of_the_weights(optimizer
     made.step()
     after = [weight._version for weight in net.parameters()]
     assert all(late > early for early, late in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("beta", [math.inf, 1.0])
+def test_a_net_trains_in_the_precision_of_its_images(beta):
+    data = datasets.load("digits", train_size=50)
+    run = Run(data="digits", train_size=50, net="elu_alexnet", width=0.1, scheme="pgm", steps=3,
+              beta=beta, batch_size=25, epochs=2)  # fmt: skip
+    single, double = training.fit(run, data).net, training.fit(run, data.double()).net
+    values = [*double.parameters(), *double.buffers()]
+    assert {value.dtype for value in values if value.is_floating_point()} == {torch.float64}
+    with torch.no_grad():
+        difference = (single(data.x_test).double() - double(data.double().x_test)).abs().max()
+    assert 0 < difference < 1e-3

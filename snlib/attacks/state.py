@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from snlib import capturing
+
 Net = nn.Module | Callable[[Tensor], Tensor]
 
 
@@ -34,7 +36,9 @@ def untouched(net: Net, device: torch.device | str = "cpu") -> Iterator[None]:
     modes = [(part.__dict__, part.training) for part in parts]
     buffers = _buffers(parts)
     random = torch.get_rng_state()
-    device_random = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    # What is recorded for replay draws nothing, and may not ask for the state.
+    kept = device.type == "cuda" and not capturing.active()
+    device_random = torch.cuda.get_rng_state(device) if kept else None
     try:
         for state in training:
             state["training"] = False

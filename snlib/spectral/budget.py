@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
+from snlib import capturing
 from snlib.spectral import small, tracking
 from snlib.spectral.clip import ClipMatrix, clip
 from snlib.spectral.guarantee import UpperBound
@@ -118,7 +119,7 @@ class Budget(nn.Module):
 
     def _is_free(self, weight: Tensor) -> bool:
         """Whether the last refresh saw this very weight well inside the budget."""
-        if torch.compiler.is_compiling() or self.free is None:
+        if torch.compiler.is_compiling() or self.free is None or capturing.active():
             return False
         return self.free == _fingerprint(weight)
 
