@@ -1,7 +1,7 @@
 """An epoch of PGM-15 on the paper's AlexNet by precision, captured as a CUDA graph or not.
 
     python benchmarks/gpu_epoch.py --device cuda --record          # everything, about 10 minutes
-    python benchmarks/gpu_epoch.py --only accuracy --data cifar10_jpeg --data-root data
+    python benchmarks/gpu_epoch.py --only accuracy --data cifar10_jpeg --root data
 
 Times are on random images, which cost what others cost: an epoch is 390 steps of batch 128 under
 beta 1.6, with the attack aimed at true labels. The floor of its arithmetic is 33 forward passes
@@ -94,7 +94,7 @@ def measure_epochs(options: argparse.Namespace, precisions: list[str]) -> list[d
 def accuracies(options: argparse.Namespace, precisions: list[str]) -> dict[str, list[float]]:
     """Test accuracy, clean and under FGM, by precision, a seed after the other."""
     found: dict[str, list[tuple[float, float]]] = {}
-    data = datasets.load(options.data, root=options.data_root, train_size=options.images)
+    data = datasets.load(options.data, root=options.root, train_size=options.images)
     for seed in range(options.seeds):
         for precision in precisions:
             run = Run.of(
@@ -150,7 +150,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--attack-steps", type=int, default=15)
     parser.add_argument("--rounds", type=int, default=20, help="timed steps")
     parser.add_argument("--data", default="digits")
-    parser.add_argument("--data-root")
+    parser.add_argument("--root")
     parser.add_argument("--images", type=int, default=1000, help="trained on")
     parser.add_argument("--test", type=int, default=2000, help="images of the test, at most")
     parser.add_argument("--epochs", type=int, default=10)
