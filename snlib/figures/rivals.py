@@ -182,4 +182,4 @@ def _against_norm(ax: Axes, runs: pd.DataFrame) -> None:
         )  # fmt: skip
     style.log_axis(ax, "geometric mean of the layers' norms")
     ax.set_ylabel("test accuracy (%)")
-    ax.legend(loc="lower right", fontsize=7)
+    ax.legend(loc="best", fontsize=7)

@@ -90,7 +90,7 @@ def _row(ax, rows: pd.DataFrame, scales: list[str]) -> None:
         if row["part"]:
             ground = dict(boxstyle="square,pad=0.05", facecolor="#e8f1ea", edgecolor="none")
             ax.text(row["mean"], place + 0.25, row["part"], ha="center", va="bottom", fontsize=6.5,
-                    bbox=ground)  # fmt: skip
+                    bbox=ground, zorder=1.5)  # fmt: skip
     ax.locator_params(axis="x", nbins=5)
     ax.tick_params(axis="x", labelsize=6.5, length=2, pad=1)
 
