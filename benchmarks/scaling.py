@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/scaling.py --repeats 3
 
 Measured: the wall time of plans of 2 and of 6 short runs (a two-layer perceptron on digits),
-by the plain runner and on a Ray cluster that the command starts here, with one worker and with two.
+by the plain runner and on a Ray cluster of this machine that is there already, with one worker and
+with two; and how long such a cluster takes to come up.
 A plan of n runs on w workers takes start + n / w (t + overhead), where t is what a run itself
 computes, as its record says: the difference of the two plans gives the overhead of a run, the rest
 is the start. The fastest of the repeats, contestants in a random order: whatever else a machine
@@ -20,20 +21,23 @@ The same simulation, given the measured t of the CPU plans, is printed beside wh
 from __future__ import annotations
 
 import argparse
+import contextlib
 import heapq
+import os
 import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import recording
 
 from snlib import cluster, costs, experiments, priority, results, runner, worker
+from snlib.cluster import connection
 from snlib.results import Store
 from snlib.runs import Run
 
@@ -85,18 +89,40 @@ def plan(count: int) -> dict[Run, frozenset[str]]:
     """Short runs that differ in their seed alone."""
     settings = dict(data="digits", train_size=200, net="mlp1", width=0.25, batch_size=50)
     return {
-        Run(**settings, scheme="fgm", beta=1.6, epochs=60, stop_accuracy=2.0, seed=seed): SUITES
+        Run(**settings, scheme="fgm", beta=1.6, epochs=20, stop_accuracy=2.0, seed=seed): SUITES
         for seed in range(count)
     }
 
 
-def timed(engine: str, workers: int, count: int) -> tuple[float, float]:
+@contextlib.contextmanager
+def ray_cluster() -> Iterator[tuple[str, float]]:
+    """A Ray cluster of one node with two cores: its address, and the seconds of its start."""
+    for name, value in (connection.QUIET | connection.HERE).items():
+        os.environ.setdefault(name, value)
+    from ray.cluster_utils import Cluster
+
+    node = dict(num_cpus=2, include_dashboard=False)
+    for left in reversed(range(2 * connection.TRIES)):
+        begun = time.monotonic()
+        try:
+            one = Cluster(initialize_head=True, head_node_args=node)
+            break
+        except Exception as error:  # see `connection.LATE`
+            if not left or connection.LATE not in str(error):
+                raise
+    try:
+        yield one.address, time.monotonic() - begun
+    finally:
+        one.shutdown()
+
+
+def timed(engine: str, workers: int, count: int, address: str | None) -> tuple[float, float]:
     """Wall seconds of a plan, and the mean of what its runs themselves computed."""
     with tempfile.TemporaryDirectory() as folder:
         where, runs = Store(Path(folder)), plan(count)
         begun = time.monotonic()
         if engine == "ray":
-            outcome = cluster.execute(runs, where, address="ray", workers=workers)
+            outcome = cluster.execute(runs, where, address=address, workers=workers)
         else:
             outcome = runner.execute(runs, where, workers=workers)
         wall = time.monotonic() - begun
@@ -106,11 +132,17 @@ def timed(engine: str, workers: int, count: int) -> tuple[float, float]:
     return wall, statistics.mean(own)
 
 
-def measure(repeats: int) -> dict[tuple[str, int], Timed]:
-    """Each engine with one and two workers, of each plan the fastest of the repeats."""
+def measure(repeats: int, address: str | None) -> dict[tuple[str, int], Timed]:
+    """Each engine with one and two workers, of each plan the fastest of the repeats.
+
+    Args:
+        repeats: of each plan.
+        address: of a Ray cluster; None leaves Ray out.
+    """
+    engines = ("runner",) if address is None else ("runner", "ray")
     turns = [
         (engine, workers, count)
-        for engine in ("runner", "ray")
+        for engine in engines
         for workers in (1, 2)
         for count in (SHORT, LONG)
     ]
@@ -119,27 +151,24 @@ def measure(repeats: int) -> dict[tuple[str, int], Timed]:
     for _ in range(repeats):
         shuffle.shuffle(order)
         for turn in order:
-            wall, own = timed(*turn)
+            wall, own = timed(*turn, address)
             print(f"{turn}: {wall:.1f} s, a run itself {own:.2f} s", file=sys.stderr)
             taken[turn].append((wall, own))
     return {
         (engine, workers): Timed(
             *min(taken[engine, workers, SHORT]), *min(taken[engine, workers, LONG]), workers
         )
-        for engine in ("runner", "ray")
+        for engine in engines
         for workers in (1, 2)
     }
 
 
 def process_start() -> float:
-    """Seconds that a fresh process takes to import what a run needs, the fastest of three."""
-    taken = []
-    for _ in range(3):
-        begun = time.monotonic()
-        code = "import snlib.training, snlib.measurements, snlib.datasets"
-        subprocess.run([sys.executable, "-c", code], check=True)
-        taken.append(time.monotonic() - begun)
-    return min(taken)
+    """Seconds that a fresh process takes to import what a run needs."""
+    begun = time.monotonic()
+    code = "import snlib.training, snlib.measurements, snlib.datasets"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    return time.monotonic() - begun
 
 
 def simulate(
@@ -225,22 +254,38 @@ def simulated_rows(start: float, overhead: float, price: float) -> list[dict]:
     return rows
 
 
+def timed_plans(repeats: int, *, ray: bool) -> tuple[list[dict], float, float]:
+    """Time the plans and print; returns rows, and seconds of the start and of a run's overhead."""
+    worker.load_data(next(iter(plan(1))))
+    rows, cluster_start = [], 0.0
+    if ray:
+        with ray_cluster() as (address, cluster_start):
+            found = measure(repeats, address)
+        where = recording.setting(nodes=1)
+        rows.append(recording.row("ray", where, "cluster start", cluster_start))
+    else:
+        found = measure(repeats, None)
+    one = found["ray" if ray else "runner", 2]
+    rows += measured_rows(found)
+    return rows, cluster_start + max(one.start, 0.0), max(one.overhead, 0.0)
+
+
 def main() -> None:
     """Measure, simulate, print, and keep."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--price", type=float, default=3.0, help="of a GPU hour (assumed)")
+    parser.add_argument("--no-ray", action="store_true", help="time the plain runner alone")
+    parser.add_argument("--simulate", action="store_true", help="time no plan, only a process")
     parser.add_argument("--record", action="store_true", help="write to data/results/benchmarks")
     options = parser.parse_args()
-    worker.load_data(next(iter(plan(1))))
-    found = measure(options.repeats)
-    rows = measured_rows(found)
+    rows, start, overhead = [], 0.0, 0.0
+    if not options.simulate:
+        rows, start, overhead = timed_plans(options.repeats, ray=not options.no_ray)
     process = process_start()
     print(f"\na fresh process has imported what a run needs after {process:.1f} s")
     rows.append(recording.row("process", recording.setting(workers=1), "start", process))
-    ray = found["ray", 2]
-    overhead = max(ray.overhead, 0.0) + process
-    rows += simulated_rows(max(ray.start, 0.0), overhead, options.price)
+    rows += simulated_rows(start + process, overhead + process, options.price)
     print(recording.write("scaling", rows, ("ray",), recording.folder(options.record)))
 
 

@@ -93,3 +93,9 @@ def test_without_records_the_benchmark_is_named(table):
     with pytest.raises(UserError, match="no peak MiB of memory is recorded"):
         scaling.memory(rest)
     assert not math.isnan(scaling.simulated(rest)["hours"].sum())
+
+
+def test_plans_that_nobody_timed_are_said_to_be_absent(table):
+    rest = table[~table["contestant"].isin(["runner", "ray"])]
+    assert scaling.workers(rest).empty
+    assert "seconds of plans of short runs: none recorded" in scaling.summary(rest)

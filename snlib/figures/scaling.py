@@ -25,7 +25,7 @@ def memory(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def workers(table: pd.DataFrame) -> pd.DataFrame:
-    """Measured seconds of plans of short runs: a row an engine and number of workers.
+    """Measured seconds of plans of short runs: a row an engine and number of workers, if any.
 
     Columns: wall (of the larger plan), run (what a run itself computes), overhead (of a run beside
     that), start, simulated (the wall time by the simulation).
@@ -37,8 +37,11 @@ def workers(table: pd.DataFrame) -> pd.DataFrame:
         "start": "start",
         "simulated seconds": "simulated",
     }
+    timed = table[(table["benchmark"] == "scaling") & (table["quantity"] == "wall seconds")]
+    if timed.empty:
+        return pd.DataFrame(columns=list(names.values()))
     parts = []
-    for engine in ("runner", "ray"):
+    for engine in timed["contestant"].unique():
         for quantity, name in names.items():
             rows = of(table, "scaling", quantity, contestant=engine)
             parts.append(rows.assign(engine=engine, what=name))
@@ -70,10 +73,16 @@ def summary(table: pd.DataFrame) -> str:
         f"{runs:.0f} runs of scale paper, simulated, {share:.0f} a GPU, {price:g} a GPU hour "
         "(rates and price assumed)"
     )
+    timed = workers(table)
+    plans = "seconds of plans of short runs: "
+    if timed.empty:
+        plans += "none recorded"
+    else:
+        plans += "\n" + timed.to_string(float_format="{:.2f}".format)
     return "\n\n".join(
         [
             f"MiB of a run at batch 128\n{memory(table).to_string(float_format='{:.0f}'.format)}",
-            "seconds of 10 short runs\n" + workers(table).to_string(float_format="{:.2f}".format),
+            plans,
             f"{title}\n{about.to_string(float_format='{:.4g}'.format)}",
         ]
     )
