@@ -12,7 +12,7 @@ SCALE ?= quick
 # Colons stand for spaces.
 BENCHMARKS := attacks.py:--rounds:3 attack_verdicts.py spectral_certificates.py spectral_error.py \
     spectral_overshoot.py spectral_cost.py:--rounds:7 spectral_cost.py:--attack:pgm:--rounds:3 \
-    spectral_cost.py:--grow:--rounds:5 perturbation.py memory.py scaling.py:--repeats:1
+    spectral_cost.py:--grow:--rounds:5 perturbation.py sliders.py memory.py scaling.py:--repeats:1
 
 # A moved folder or a vanished interpreter leaves a virtual environment that points nowhere.
 ifneq ($(shell $(VENV) -c 'print(open("$(STAMP)").read(), end="")' 2>/dev/null),$(CURDIR))

@@ -30,7 +30,7 @@ def accuracy(
     y: Tensor,
     attack: Attack | None = None,
     *,
-    batch_size: int = 500,
+    batch_size: int | None = None,
     generator: torch.Generator | None = None,
     clip: Clip = None,
 ) -> float:
@@ -44,7 +44,7 @@ def accuracy(
         x: (N, ...) inputs.
         y: (N,) int64 true labels; the attack itself may use predicted ones.
         attack: settings, or None for the clean accuracy.
-        batch_size: samples at a time.
+        batch_size: samples at a time; None takes `batch_of`.
         generator: for attacks with a random start; None means seed 0.
         clip: replaces the attack's box, also by one per image, (N, 1, 1, 1).
 
@@ -53,7 +53,7 @@ def accuracy(
             Without attack NaN logits are scored as torch.argmax reads them: a run that diverged
             is recorded so.
     """
-    _check_pairs(x, y, batch_size)
+    batch_size = _check_pairs(x, y, batch_size)
     generator = generator or _seeded()
     everyone = torch.arange(len(x), device=x.device)
     with _held(net, x):
@@ -71,7 +71,7 @@ def curve(
     attack: Attack,
     eps: Sequence[float],
     *,
-    batch_size: int = 500,
+    batch_size: int | None = None,
     level: float = 0.95,
     skip: bool = True,
     generator: torch.Generator | None = None,
@@ -101,7 +101,7 @@ def curve(
     Raises:
         UserError: for an empty or negative eps, empty or unequal x and y, and as the attacks do.
     """
-    _check_pairs(x, y, batch_size)
+    batch_size = _check_pairs(x, y, batch_size)
     require(len(eps) > 0, f"eps is {list(eps)!r}; give at least one number >= 0.")
     radii = sorted(positive("eps", value, zero=True) for value in eps)
     generator = generator or _seeded()
@@ -149,12 +149,13 @@ def wilson(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
     return low, high
 
 
-def norm_gain(net: Net, x: Tensor, *, batch_size: int = 500) -> Tensor:
+def norm_gain(net: Net, x: Tensor, *, batch_size: int | None = None) -> Tensor:
     """||f(x)||_2 / ||x||_2 for each sample, (N,) float64: how much the net stretches its input.
 
     Source: the paper's figure of norm gains (bounded by the product of operator norms for nets
     without biases). A zero input gives inf or NaN.
     """
+    batch_size = batch_of(x) if batch_size is None else batch_size
     with _held(net, x), torch.no_grad():
         parts = [_norms(net(part)) / _norms(part) for part in x.split(batch_size)]
         gains = torch.cat(parts)
@@ -163,14 +164,14 @@ def norm_gain(net: Net, x: Tensor, *, batch_size: int = 500) -> Tensor:
     return gains
 
 
-def gradient_norms(net: Net, x: Tensor, y: Tensor, *, batch_size: int = 500) -> Tensor:
+def gradient_norms(net: Net, x: Tensor, y: Tensor, *, batch_size: int | None = None) -> Tensor:
     """||grad_x cross_entropy(f(x), y)||_2 for each sample, (N,) float64.
 
     The kappa of Theorems 2 and 3 is the minimum over the data. Computed as sigmoid(m) ||grad m||
     with m = logsumexp_{j != y} z_j - z_y, because the plain float32 gradient of a confident
     sample rounds to zero, which would make kappa 0 by rounding alone.
     """
-    _check_pairs(x, y, batch_size)
+    batch_size = _check_pairs(x, y, batch_size)
     parts = []
     with torch.enable_grad(), _held(net, x):
         for some_x, some_y in zip(x.split(batch_size), y.split(batch_size), strict=True):
@@ -223,10 +224,24 @@ def _seeded() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def _check_pairs(x: Tensor, y: Tensor, batch_size: int) -> None:
+def _check_pairs(x: Tensor, y: Tensor, batch_size: int | None) -> int:
+    """The batch size to take."""
     require(len(x) > 0, f"x has shape {tuple(x.shape)}; give at least one sample.")
     require(
         y.shape == (len(x),),
         f"y has shape {tuple(y.shape)}; it must be ({len(x)},), one label per sample of x.",
     )
+    batch_size = batch_of(x) if batch_size is None else batch_size
     require(batch_size >= 1, f"batch_size is {batch_size!r}; it must be a whole number >= 1.")
+    return batch_size
+
+
+def batch_of(x: Tensor) -> int:
+    """How many of the samples x (N, ...) to evaluate at a time.
+
+    500, and on a CPU fewer of larger images: allocations above 32 MiB go back to the system at
+    once, and the next pass pays for them page by page.
+    """
+    if x.is_cuda or not len(x):
+        return 500
+    return max(32, min(500, 100_000 // max(x[0].numel(), 1)))

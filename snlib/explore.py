@@ -21,7 +21,10 @@ from PIL import Image
 from snlib.errors import UserError, require
 
 IDLE = 0.1
-"""Seconds without a move after which a picture is drawn that may be asked for next."""
+"""Seconds without a move after which pictures are drawn that may be asked for next."""
+
+PAUSE = 0.005
+"""Seconds between two of them, in which the kernel sees to its messages."""
 
 
 def explore(
@@ -136,7 +139,9 @@ class Explorer(ipywidgets.VBox):
                 self._shown.layout.visibility = "hidden"
 
     def _prepare(self) -> None:
-        """Draw one more picture if nothing moves, and come back for the next."""
+        """Draw one more picture if nothing moves, and come back for the next, until closed."""
+        if self.comm is None:
+            return
         here, sliders = self._place(), [*map(_slides, self._controls.values())]
 
         def far(place: tuple[int, ...]) -> tuple[bool, float]:
@@ -146,9 +151,10 @@ class Explorer(ipywidgets.VBox):
         places = itertools.product(*(range(len(one.options)) for one in self._controls.values()))
         absent = [place for place in places if place not in self._pictures]
         if absent:
-            if time.monotonic() - self._last_move >= IDLE:
+            idle = time.monotonic() - self._last_move
+            if idle >= IDLE:
                 self._picture(min(absent, key=far))
-            self._loop.call_later(IDLE, self._prepare)
+            self._loop.call_later(PAUSE if idle >= IDLE else IDLE - idle, self._prepare)
 
 
 def _control(name: str, values: Sequence | Mapping[str, object]) -> ipywidgets.Widget:
@@ -163,9 +169,9 @@ def _control(name: str, values: Sequence | Mapping[str, object]) -> ipywidgets.W
     if named or any(isinstance(value, str) for _, value in options):
         control = ipywidgets.ToggleButtons(options=options)
         control.style.button_width = "auto"
+        control.layout = {"width": "auto", "flex": "1"}  # one row of buttons if they fit the page
     else:
-        control = ipywidgets.SelectionSlider(options=options)
-    control.layout.width = "30em"
+        control = ipywidgets.SelectionSlider(options=options, layout={"width": "30em"})
     return control
 
 

@@ -11,7 +11,7 @@ from snlib import robustness
 from snlib.attacks import Attack
 from snlib.bounds import layer_norms, margins
 from snlib.datasets import Data
-from snlib.evaluation import accuracy, gradient_norms, norm_gain
+from snlib.evaluation import accuracy, batch_of, gradient_norms, norm_gain
 from snlib.robustness import evaluation_radius
 from snlib.runs import Run
 from snlib.training import Fitted, attack_of, box_of
@@ -182,7 +182,7 @@ def _attacked(net: nn.Module, x: torch.Tensor, y: torch.Tensor, attack: Attack, 
     """The attacked images, as many as x."""
     low, high = box or (None, None)
     found = []
-    for part in torch.arange(len(x)).split(500):
+    for part in torch.arange(len(x)).split(batch_of(x)):
         clip = None if low is None else (low[part], high[part])
         found.append(attack(net, x[part], y[part], clip=clip))
     return torch.cat(found)

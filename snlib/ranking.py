@@ -77,14 +77,16 @@ def granulated(
         not runs.duplicated(list(settings)).any(),
         f"two runs have the same {', '.join(settings)}; give one run a configuration.",
     )
+    first, second = (runs[column].to_numpy(float) for column in (measure, target))
     found = {}
     for setting in settings:
         others = [name for name in settings if name != setting]
-        groups = runs.groupby(others, dropna=False) if others else [((), runs)]
+        group_of = np.zeros(len(runs), int)
+        if others:
+            group_of = runs.groupby(others, dropna=False).ngroup().to_numpy()
+        groups = [np.flatnonzero(group_of == number) for number in np.unique(group_of)]
         taus = [
-            kendall(group[measure], group[target], ties=False)
-            for _, group in groups
-            if len(group) > 1
+            kendall(first[group], second[group], ties=False) for group in groups if len(group) > 1
         ]
         found[setting] = float(np.mean(taus)) if taus else float("nan")
     return found

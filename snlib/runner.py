@@ -70,6 +70,7 @@ def execute(
     least: Mapping[Run, float] | None = None,
     on_progress: Callable[[str, float], None] | None = None,
     on_done: Callable[[Run, str], None] | None = None,
+    capture: bool = False,
 ) -> Outcome:
     """Train and measure every missing run of a plan.
 
@@ -85,6 +86,7 @@ def execute(
         least: seconds of an epoch by run; one for which the deadline comes sooner is not begun.
         on_progress: called with a run's name and the fraction of its epochs done.
         on_done: called with each run and how it ended ("done", "diverged", "failed: ...").
+        capture: whether training steps are recorded and replayed as CUDA graphs.
 
     Raises:
         UserError: CUDA asked for and absent, a data set that cannot be had, no space left, a worker
@@ -111,10 +113,10 @@ def execute(
     tasks = {}
     with interrupts.noted() as check:
         try:
-            with interrupts.kept_from_children():
+            with interrupts.kept_from_children(), worker.keeping_memory():
                 for run, suites in todo.items():
                     arguments = (run, suites, where, device, data_root, deadline)
-                    arguments += ((least or {}).get(run, 0.0),)
+                    arguments += ((least or {}).get(run, 0.0), capture)
                     tasks[pool.submit(worker.work_alone, *arguments)] = run
             while tasks:
                 check()

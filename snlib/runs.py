@@ -22,7 +22,7 @@ CHOICES: dict[str, tuple[object, ...]] = {
     "norm_kind": ("operator", "reshaped"),
     "tracker": ("krylov", "power"),
     "sigma_gradient": ("exact", "detached"),
-    "precision": ("float32", "bfloat16"),
+    "precision": ("float32", "tf32", "bfloat16"),
     "augment": (False, True),
     "random_start": (False, True),
     "clip": (False, True),
@@ -101,7 +101,8 @@ class Run:
             training sets are validated every few epochs only.
         augment: random shifts of the training images, and mirror images where they mean the same.
         temperature: number by which the logits are divided, in training and after; 1 is off.
-        precision: "float32", or "bfloat16" for autocast.
+        precision: of training: "float32"; "tf32", the shortened float32 products of CUDA, refused
+            elsewhere; "bfloat16" for autocast. Measurements are in float32 whatever it is.
         seed: of the initial weights and of the order of the images.
     """
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
+import warnings
 
 import torch
 from torch import nn
 
-from snlib import spectral
+from snlib import precision, spectral
 from snlib.attacks import Attack, Clip
 from snlib.augmentation import augmented
+from snlib.capture import Captured, Recorder, cuda_graph, obstacle
 from snlib.errors import NotFinite
 from snlib.evaluation import accuracy
 from snlib.runs import Run
@@ -29,6 +32,9 @@ class Step:
         device: torch.device,
         generator: torch.Generator,
         team: Team | None = None,
+        *,
+        capture: bool = False,
+        record: Recorder = cuda_graph,
     ) -> None:
         self.team = team
         self.net, self.optimizer, self.generator = net, optimizer, generator
@@ -36,19 +42,26 @@ class Step:
         self.draws = attack.kind == "trades" or attack.random_start
         self.trades_weight = run.trades_weight
         self.budgeted = bool(spectral.constrained_layers(net))
-        self.precision = torch.autocast(
-            device.type, torch.bfloat16, enabled=run.precision == "bfloat16"
-        )
+        self.autocast = functools.partial(precision.autocast, run.precision, device)
+        self.products = functools.partial(precision.products, run.precision, device)
+        self.gradient = self._gradient
+        if capture:
+            reason = obstacle(net, device, draws=self.draws, team=team is not None)
+            if record is not cuda_graph or reason is None:
+                self.gradient = Captured(self._gradient, net, record)
+            else:
+                warnings.warn(f"training is not captured: {reason}.", stacklevel=2)
 
     def __call__(
         self, x: torch.Tensor, y: torch.Tensor, clip: Clip = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns: how many images of the attacked batch are classified as `y`, and the loss."""
-        if self.team is None:
-            right, loss = self._gradient(x, y, clip)
-        else:
-            compute = functools.partial(self._gradient, clip=self._shared(clip))
-            right, loss = self.team.gradient(self.net, compute, x, y)
+        with self.products():
+            if self.team is None:
+                right, loss = self.gradient(x, y, clip)
+            else:
+                compute = functools.partial(self._gradient, clip=self._shared(clip))
+                right, loss = self.team.gradient(self.net, compute, x, y)
         self.optimizer.step()
         if self.budgeted:
             spectral.refresh(self.net)
@@ -60,7 +73,9 @@ class Step:
         self, x: torch.Tensor, y: torch.Tensor, clip: Clip = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Attack, forward and backward; leaves the gradient of the mean loss in the parameters."""
-        with self.precision:
+        # The attack and the pass that learns see the same weights: sigma is computed once a step.
+        once = spectral.shared(self.net) if self.budgeted else contextlib.nullcontext()
+        with once, self.autocast():
             x_adv = x
             if self.attack.kind != "none":
                 generator = self.generator
@@ -79,7 +94,8 @@ class Step:
         clip = self._shared(clip)
 
         def of(x: torch.Tensor, y: torch.Tensor) -> float:
-            return accuracy(self.net, x, y, self.attack, clip=clip)
+            with self.products():
+                return accuracy(self.net, x, y, self.attack, clip=clip)
 
         return of(x, y) if self.team is None else self.team.mean(of, x, y)
 

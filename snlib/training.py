@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from snlib import checkpoints, models, spectral
+from snlib import checkpoints, models, precision, spectral
 from snlib.attacks import Attack, Clip
 from snlib.checkpoints import HISTORY, Best, Fitted
 from snlib.datasets import Data
@@ -69,10 +69,13 @@ def box_of(run: Run, data: Data, split: str) -> Clip:
 
 
 def network_of(run: Run, data: Data) -> nn.Module:
-    """The run's network at its initial weights, on the CPU, under its budget."""
+    """The run's network at its initial weights, on the CPU, under its budget.
+
+    It computes in the precision of the images, and so are its norms followed.
+    """
     net = models.build(
         run.net, in_shape=data.in_shape, classes=data.classes, width=run.width, seed=run.seed
-    )
+    ).to(data.x_train.dtype)
     if run.temperature != 1:
         net = models.divided(net, run.temperature)
     if math.isinf(run.beta):
@@ -91,10 +94,23 @@ def network_of(run: Run, data: Data) -> nn.Module:
 
 def optimizer_of(run: Run, net: nn.Module) -> torch.optim.Optimizer:
     """Momentum SGD or Adam over the net's own (unnormalized) weights."""
-    options = {"lr": run.learning_rate, "weight_decay": run.weight_decay}
+    # Fused: one kernel for all weights, on a CPU at 0.3 to 0.5 of the time of one after another.
+    options = {"lr": run.learning_rate, "weight_decay": run.weight_decay, "fused": True}
     if run.optimizer == "adam":
-        return torch.optim.Adam(net.parameters(), **options)
-    return torch.optim.SGD(net.parameters(), momentum=0.9, **options)
+        optimizer = torch.optim.Adam(net.parameters(), **options)
+    else:
+        optimizer = torch.optim.SGD(net.parameters(), momentum=0.9, **options)
+    optimizer.register_step_post_hook(_tell)
+    return optimizer
+
+
+def _tell(optimizer: torch.optim.Optimizer, *_: object) -> None:
+    """Count the change in the weights' versions, which fused optimizers forget.
+
+    What is kept of a weight (its matrix, that it lies inside its budget) is known by its version.
+    """
+    for group in optimizer.param_groups:
+        torch.autograd.graph.increment_version(group["params"])
 
 
 def fit(
@@ -106,6 +122,7 @@ def fit(
     checkpoint_seconds: float = 30.0,
     on_epoch: Callable[[Fitted], bool | None] | None = None,
     team: Team | None = None,
+    capture: bool = False,
 ) -> Fitted:
     """Train as the run says.
 
@@ -117,7 +134,7 @@ def fit(
 
     Args:
         run: the settings.
-        data: its images, from `datasets.load`.
+        data: its images, from `datasets.load`; the net computes in their precision.
         device: where to train; the data are moved there whole.
         checkpoint: a file to resume from and to write to; resuming gives, on a CPU, bit for bit the
             result of an uninterrupted run.
@@ -126,12 +143,16 @@ def fit(
             checkpointed and broken off.
         team: the processes that train this net together, each called with the same arguments;
             None trains alone.
+        capture: whether to record the step once and replay it as a CUDA graph (`snlib.capture`):
+            the same numbers to rounding. Where that cannot be, a warning says why, and training
+            goes on without.
 
     Raises:
         Stopped: if `on_epoch` asked for it.
         UserError: if the device is out of memory, or the checkpoint belongs to another run.
     """
     device = torch.device(device)
+    precision.check(run.precision, device)
     # Channels last: the same numbers to rounding, and faster convolutions on CPUs and GPUs.
     net = network_of(run, data).to(device, memory_format=torch.channels_last)
     optimizer = optimizer_of(run, net)
@@ -143,7 +164,7 @@ def fit(
             team.fetch(checkpoint)
     if checkpoint is not None and checkpoint.exists():
         checkpoints.resume(checkpoint, run, fitted, optimizer, shuffle)
-    step = Step(run, net, optimizer, attack_of(run, data), device, shuffle, team)
+    step = Step(run, net, optimizer, attack_of(run, data), device, shuffle, team, capture=capture)
     x = data.x_train.to(device, memory_format=torch.channels_last)
     y = data.y_train.to(device)
     validation = data.x_validation.to(device), data.y_validation.to(device)

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,19 +30,64 @@ SETTINGS = {  # no question about news, and every cell in the page, seen or not
     "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
 }
 
-PICTURES = "[...document.querySelectorAll('.jp-Notebook:not(.lm-mod-hidden) .jp-OutputArea img')]"
+SERVER = """
+import os, signal, threading
+from jupyterlab.labapp import main
+
+def end_with_the_caller():
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+threading.Thread(target=end_with_the_caller, daemon=True).start()
+main()
+"""
+"""JupyterLab that stops, and its kernels with it, when its standard input is closed: even the
+death of who started it leaves nothing behind."""
+
+SLIDER = ("ArrowRight", "ArrowLeft", "End")
+MOVES = {  # the notebooks with sliders; of each choice a move, the way back, and a far move
+    "02_attacks.ipynb": [SLIDER],
+    "03_norm_gain.ipynb": [SLIDER],
+    "06_margins.ipynb": [SLIDER, ("FGM", "ERM", "PGM"), ("√Φ", "as published", "√Φ")],
+    "07_bounds.ipynb": [("√Φ / margin", "√Φ", "1 / √n alone")],
+    "09_robustness.ipynb": [SLIDER, ("ERM", "PGM", "WRM")],
+}
+
+PATIENCE = 60_000
+"""Milliseconds after which no other picture is expected."""
 
 ANSWER = f"""() => {{
-    const sources = () => {PICTURES}.map((image) => image.src).join();
-    const before = sources();
-    window.answer = new Promise((resolve) => document.addEventListener("keydown", () => {{
-        const pressed = performance.now();
-        const look = () => sources() !== before && {PICTURES}.every((image) => image.complete)
-            ? resolve(performance.now() - pressed) : requestAnimationFrame(look);
-        look();
-    }}, {{once: true, capture: true}}));
+    const picture = () => document.querySelector("img.widget-image");
+    const before = picture().src, heard = new AbortController();
+    window.answer = new Promise((resolve, reject) => {{
+        const begin = (event) => {{
+            heard.abort();
+            const since = () => performance.now() - event.timeStamp;
+            const look = () => {{
+                if (picture().src !== before && picture().complete)
+                    requestAnimationFrame(() => resolve(since()));
+                else if (since() > {PATIENCE}) reject(new Error("the picture stays the same"));
+                else requestAnimationFrame(look);
+            }};
+            look();
+        }};
+        for (const kind of ["keydown", "pointerdown"])
+            document.addEventListener(kind, begin, {{capture: true, signal: heard.signal}});
+    }});
 }}"""
-"""Sets window.answer to the milliseconds from the next key to the frame with another picture."""
+"""Sets window.answer to the milliseconds from the next key or click until another picture stands in
+a finished frame."""
+
+PIXELS = """() => {
+    const picture = document.querySelector("img.widget-image");
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [picture.naturalWidth, picture.naturalHeight];
+    canvas.getContext("2d").drawImage(picture, 0, 0);
+    return canvas.toDataURL();
+}"""
+
+CURRENT = "window.jupyterapp.shell.currentWidget"
+IDLE = f"() => {CURRENT}?.sessionContext?.session?.kernel?.status === 'idle'"
 
 
 def missing() -> str | None:
@@ -89,10 +134,10 @@ def serve(folder: Path, home: Path) -> Iterator[str]:
         "IdentityProvider.token": token,
         "LabApp.expose_app_in_browser": True,
     }
-    command = [sys.executable, "-m", "jupyterlab", *(f"--{k}={v}" for k, v in options.items())]
+    command = [sys.executable, "-c", SERVER, *(f"--{k}={v}" for k, v in options.items())]
     with open(home / "server.log", "wb") as log:
         server = subprocess.Popen(
-            command, env=environment, stdout=log, stderr=log, start_new_session=True
+            command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log
         )
     try:
         about = home / "RUNTIME_DIR" / f"jpserver-{server.pid}.json"
@@ -103,11 +148,12 @@ def serve(folder: Path, home: Path) -> Iterator[str]:
             time.sleep(0.1)
         yield f"{json.loads(about.read_text())['url']}lab/tree/%s?reset&token={token}"
     finally:
-        server.terminate()  # it ends its kernels
+        server.stdin.close()
         try:
             server.wait(timeout=60)
         except subprocess.TimeoutExpired:
             server.kill()
+            server.wait()
 
 
 @contextlib.contextmanager
@@ -121,11 +167,26 @@ def browser(home: Path) -> Iterator[object]:
             executable_path=browser_path(),
             headless=True,
             args=FLAGS,
+            env={**os.environ, "HOME": str(home)},
             viewport={"width": 1280, "height": 900},
         )
         context.set_default_timeout(120_000)
         yield context
         context.close()
+
+
+@contextlib.contextmanager
+def session(folder: Path) -> Iterator[Callable[[str], Notebook]]:
+    """A JupyterLab and a browser on copies of the notebooks; opens one by its name.
+
+    Args:
+        folder: an empty one for the copies, settings and traces.
+    """
+    notebooks, home = folder / "notebooks", folder / "home"
+    shutil.copytree(ROOT / "notebooks", notebooks)
+    home.mkdir()
+    with serve(notebooks, home) as address, browser(home) as context:
+        yield lambda name: Notebook(context, address, name)
 
 
 class Notebook:
@@ -138,42 +199,70 @@ class Notebook:
     """
 
     def __init__(self, context, address: str, name: str) -> None:
-        self.page = context.new_page()
+        self.page, self.complaints = context.new_page(), []
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", self._listen)
         self.page.goto(address % name)
-        self.page.wait_for_function(
-            "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status"
-            " === 'idle'"
-        )
+        self.page.wait_for_function(IDLE)
+
+    def _listen(self, message) -> None:
+        optional = "Failed to load resource"  # a page asks for what need not be there
+        if message.type == "error" and not message.text.startswith(optional):
+            self.complaints.append(message.text)
 
     def run_all(self) -> dict:
         """Run > Run All Cells; returns the notebook as it then is, once all cells have run."""
-        self.page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
-        self.page.wait_for_function(
-            "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status"
-            " === 'idle'"
-        )
-        return self.page.evaluate(
-            "() => window.jupyterapp.shell.currentWidget.content.model.toJSON()"
-        )
+        self._run("notebook:run-all-cells")
+        return self.page.evaluate(f"() => {CURRENT}.content.model.toJSON()")
 
-    def grip(self, which: int = 0):
-        """The handle of a slider, in view and with the keyboard's focus."""
-        handle = self.page.locator(".noUi-handle").nth(which)
-        handle.scroll_into_view_if_needed()
-        handle.focus()
-        return handle
+    def rerun(self) -> None:
+        """Run the slider's cell once more: nothing but its first picture is drawn then.
 
-    def press(self, key: str) -> float:
-        """Press a key; returns the milliseconds until another picture is there."""
+        The slider that it replaces is closed, so that it draws nothing ahead meanwhile.
+        """
+        self.page.evaluate(
+            f"""async () => {{
+                const mine = (cell) => cell.node.querySelector("img.widget-image") !== null;
+                const content = {CURRENT}.content;
+                content.activeCellIndex = content.widgets.findIndex(mine);
+                const code = "__import__('ipywidgets').Widget.close_all()";
+                await {CURRENT}.sessionContext.session.kernel.requestExecute({{code}}).done;
+            }}"""
+        )
+        self._run("notebook:run-cell")
+
+    def _run(self, command: str) -> None:
+        """Execute a command of JupyterLab, and wait for its end and for the slider."""
+        self.page.evaluate(
+            """(command) => {
+                window.ran = false;
+                window.jupyterapp.commands.execute(command).then(() => (window.ran = true));
+            }""",
+            command,
+        )
+        self.page.wait_for_function("() => window.ran")
+        self.page.wait_for_function(IDLE)
+        self.page.wait_for_function("() => document.querySelector('img.widget-image')?.complete")
+
+    def move(self, how: str) -> float:
+        """Press a key on the slider, or click a button; returns the milliseconds to a new picture.
+
+        Args:
+            how: the name of a key, or the text of a button.
+        """
+        is_key = how in SLIDER
+        control = ".noUi-handle" if is_key else f".widget-toggle-button:text-is('{how}')"
+        control = self.page.locator(control)
+        control.scroll_into_view_if_needed()
         self.page.evaluate(ANSWER)
-        self.page.keyboard.press(key)
+        control.press(how) if is_key else control.click()
         return self.page.evaluate("() => window.answer")
 
-    def pictures(self) -> list[str]:
-        """The sources of all pictures."""
-        return self.page.evaluate(f"() => {PICTURES}.map((image) => image.src)")
+    def picture(self) -> str:
+        """The slider's picture, as the browser decoded it."""
+        return self.page.evaluate(PIXELS)
 
     def close(self) -> None:
         """End the kernel, then the page."""
-        self.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+        self.page.evaluate(f"() => {CURRENT}.sessionContext.shutdown()")
         self.page.close()

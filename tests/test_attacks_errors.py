@@ -80,6 +80,10 @@ def broken_net():
     (lambda: Attack("pgm", 1.0, steps=0), ["steps", "0"]),
     (lambda: Attack("pgm", 1.0, restarts=2), ["restarts", "2", "random_start"]),
     (lambda: Attack("fgm", 1.0, random_start=True), ["fgm", "random_start", "pgm"]),
+    (lambda: Attack("wrm", 1.0, norm=math.inf), ["norm", "inf", "wrm", "norm 2 only"]),
+    (lambda: Attack("trades", 1.0, labels="predicted"), ["labels", "predicted", "trades"]),
+    (lambda: Attack("wrm", 1.0, loss="log_odds"), ["loss", "log_odds", "wrm", "'fgm' and 'pgm'"]),
+    (lambda: Attack("trades", 1.0, loss="log_odds"), ["loss", "log_odds", "trades"]),
     (lambda: pixel_box(0.5, 0.0), ["scale", "0.0"]),
     (lambda: pixel_box(0.5, 1.0, low=1.0), ["low", "high"]),
 ])  # fmt: skip

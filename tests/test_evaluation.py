@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import nn
 
+from snlib import evaluation
 from snlib.attacks import Attack
 from snlib.errors import UserError
 from snlib.evaluation import accuracy, curve, gradient_norms, norm_gain, wilson
@@ -214,3 +215,10 @@ def test_bad_input(problem, call, words):
         call(*problem)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_larger_images_are_evaluated_fewer_at_a_time_and_digits_500():
+    sizes = [evaluation.batch_of(torch.zeros(3, *shape)) for shape in ((1, 8, 8), (1, 28, 28))]
+    assert sizes[0] == 500 and 64 <= sizes[1] < 200
+    assert evaluation.batch_of(torch.zeros(3, 3, 64, 64)) == 32
+    assert evaluation.batch_of(torch.zeros(0, 5)) == 500

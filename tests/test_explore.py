@@ -123,6 +123,18 @@ def test_the_other_pictures_are_drawn_while_the_kernel_is_idle_nearest_first(mon
     assert len(draw.asked) == 9
 
 
+def test_a_closed_slider_draws_nothing_ahead(monkeypatch):
+    monkeypatch.setattr(room, "IDLE", 0.001)
+    draw = Drawing()
+
+    async def wait():
+        explore(draw, beta=tuple(SHADES)).close()
+        await asyncio.sleep(0.1)
+
+    asyncio.run(wait())
+    assert draw.asked == [(1.0, "erm")]
+
+
 def test_a_thread_that_handles_moves_does_not_draw(monkeypatch):
     """JupyterLab's subshells: what is drawn is shown at once, the rest is drawn by the loop."""
     monkeypatch.setattr(room, "IDLE", 1000.0)

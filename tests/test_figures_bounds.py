@@ -129,11 +129,30 @@ def test_ranks_draws_every_pair_and_writes_tau() -> None:
     assert texts[0, columns.index("samples")].startswith("τ = +0.00")
     assert not panels[1, columns.index("labels")].get_visible()  # FGM has true labels only
     beta = panels[0, columns.index("beta")]
-    lines = [line for line in beta.lines if line.get_marker() in ("None", "")]
+    (joined,) = beta.collections
+    lines = joined.get_segments()
     assert len(lines) == 16  # 32 configurations, joined in pairs
-    assert all(np.diff(line.get_ydata())[0] == pytest.approx(10) for line in lines)  # points
+    assert all(np.diff(line[:, 1])[0] == pytest.approx(10) for line in lines)  # points
     dots = next(line for line in beta.lines if line.get_marker() == "o")
     assert len(dots.get_xdata()) == 32
+
+
+def test_a_repainted_figure_is_the_one_drawn_anew() -> None:
+    table = measured()
+    table["normalized"] = 100 - 3 * table["capacity"] ** 2
+    paint = ranks.each_measure(table)
+    before = paint("capacity")
+    figure, anew = paint("normalized"), ranks.ranks(table, "normalized")
+    assert figure is before
+    assert figure.get_supxlabel() == anew.get_supxlabel() == "log10 of √Φ / margin"
+    for ax, other in zip(figure.axes, anew.axes, strict=True):
+        assert ax.get_visible() == other.get_visible()
+        assert (ax.get_xlim(), ax.get_ylim()) == (other.get_xlim(), other.get_ylim())
+        assert [text.get_text() for text in ax.texts] == [text.get_text() for text in other.texts]
+        for line, drawn in zip(ax.lines, other.lines, strict=True):
+            assert (line.get_xydata() == drawn.get_xydata()).all()
+        for pairs, drawn in zip(ax.collections, other.collections, strict=True):
+            assert np.array_equal(pairs.get_segments(), drawn.get_segments())
 
 
 def test_taus_are_those_of_the_ranking() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from snlib import statistics
 from snlib.errors import UserError
-from snlib.figures import REGISTRY, curves, gap, tour
+from snlib.figures import REGISTRY, curves, gap, style, tour
 
 INF = math.inf
 
@@ -189,6 +189,15 @@ def test_published_curves_stand_in_their_own_panel(history) -> None:
     # FACTS of Fig. 1, FGM: final validation .543 -> .608, final training .99 and .91
     assert np.allclose(ends, [54.3, 60.8, 91, 99], atol=0.7)
     assert paper.get_xlim()[1] < 100  # thousands of steps
+
+
+def test_on_all_of_cifar10_published_curves_stand_in_the_same_axes(history) -> None:
+    history.attrs["provenance"] = {"settings": {"data": "cifar10", "train_size": None}}
+    (ax,) = curves.with_and_without(history, window=1).axes
+    ours = [line for line in ax.lines if line.get_color() in (style.FREE, style.CAPPED)]
+    assert len(ours) == 4 and len(ax.lines) == 8
+    assert np.allclose(ours[0].get_xydata(), [[0.39, 30], [0.78, 60], [1.17, 70]])
+    assert "steps" in ax.get_xlabel() and ax.get_title() == "FGM training, SN with β = 1.6"
 
 
 def test_a_table_without_history_is_refused(table) -> None:

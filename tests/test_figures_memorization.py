@@ -87,7 +87,7 @@ def test_published_values_are_those_of_the_paper() -> None:
         for scheme, value in zip(memorization.MARKERS, values, strict=True):
             assert found[panel, scheme] == pytest.approx(value, abs=0.013), (panel, scheme)
     steps = memorization.published_by_epoch()["step"]
-    assert steps.max() <= 200 * memorization.STEPS
+    assert steps.max() <= 200 * 390
 
 
 def test_who_memorizes_draws_means_and_the_papers_curves(table) -> None:
@@ -101,6 +101,19 @@ def test_who_memorizes_draws_means_and_the_papers_curves(table) -> None:
     paper = memorization.published_final()["Random labels (SN)"]
     assert sorted(ends) == pytest.approx(sorted(100 * paper))
     assert len(memorization.who_memorizes(table, paper=False).axes) == 3
+
+
+def test_on_all_of_cifar10_the_papers_curves_stand_in_the_same_axes(table) -> None:
+    table.attrs["provenance"] = {"settings": {"data": "cifar10_jpeg", "train_size": None}}
+    figure = memorization.who_memorizes(table, window=2)
+    assert [ax.get_title() for ax in figure.axes] == list(memorization.PANELS)
+    curves = [line for line in figure.axes[1].lines if len(line.get_xdata()) > 2]
+    dashed = [line for line in curves if line.get_linestyle() == "--"]
+    ours = [line for line in curves if line.get_linestyle() == "-"]
+    assert len(dashed) == 4 and len(ours) == 4
+    assert max(line.get_xdata().max() for line in ours) == pytest.approx(0.39 * 20)  # 20 epochs
+    paper = memorization.published_final()["Random labels (SN)"]
+    assert sorted(line.get_ydata()[-1] for line in dashed) == pytest.approx(sorted(100 * paper))
 
 
 def test_the_papers_markers_sit_on_its_curves(table) -> None:

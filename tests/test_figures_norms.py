@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from snlib import densities
 from snlib.errors import UserError
@@ -105,7 +106,9 @@ def test_gains_are_the_recorded_quantiles_and_the_product_of_norms(gain) -> None
 
 def test_norm_gain_draws_medians_products_and_the_papers_modes(gain) -> None:
     left, right = norm_gain.norm_gain(gain).axes[:2]
-    assert len(left.lines) == 4  # two budgets, two seeds
+    modes = [line.get_xdata()[0] for line in left.lines if line.get_marker() == "D"]
+    assert modes == pytest.approx([0.087, 0.141, 0.195, 0.262, 0.60, 0.83], abs=0.003)
+    assert len(left.lines) - len(modes) == 4  # two budgets, two seeds
     product, paper = [line for line in right.lines if line.get_label()[0] != "_"][:2]
     assert product.get_ydata() == pytest.approx([3.5, 3.5])
     assert paper.get_ydata() == pytest.approx([0.087, 0.828])
@@ -131,11 +134,25 @@ def test_kappas_are_the_smallest_gradient_norms(gain) -> None:
 
 
 def test_kappa_draws_the_recorded_quantiles_unsmoothed(gain) -> None:
-    erm, pgm = kappa.kappa(gain).axes[:2]
+    _, _, erm, pgm = kappa.kappa(gain).axes
     line = pgm.lines[0].get_xydata()
     assert np.allclose(line, np.column_stack([0.5 + LEVELS, LEVELS]))
     assert pgm.lines[1].get_xdata() == pytest.approx([0.031, 0.031])  # the paper's mode
-    assert (erm.get_title(), pgm.get_title()) == ("ERM", "PGM, β = 1.3")
+    assert (erm.get_title(), pgm.get_title()) == ("ERM, every β", "PGM, β = 1.3")
+
+
+def test_kappa_draws_the_densities_of_the_papers_budget_above(gain) -> None:
+    erm, pgm = kappa.kappa(gain).axes[:2]
+    assert len(erm.lines) == 1, "no ERM net at beta 1.3, the paper's mode alone"
+    assert erm.lines[0].get_xdata() == pytest.approx([0.04, 0.04])
+    x, density = pgm.lines[0].get_xydata().T
+    # the oracle: 1,000 evenly spread points of (0.5, 1.5) in scipy's kernel estimate
+    sample = 0.5 + (np.arange(1000) + 0.5) / 1000
+    factor = densities.bandwidth(sample) / sample.std(ddof=1)
+    expected = stats.gaussian_kde(sample, bw_method=factor)(x)
+    assert np.allclose(density, expected, atol=1e-6)
+    assert pgm.get_xlim()[0] == 0 and list(pgm.get_yticks()) == []
+    assert pgm.get_title() == "PGM, β = 1.3"
 
 
 def test_a_table_without_gradient_norms_is_refused(gain) -> None:

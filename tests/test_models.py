@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -74,7 +78,8 @@ def test_alexnet_has_the_published_layers():
 def test_activations_are_the_published_ones():
     def kinds(name: str) -> set[type]:
         net = models.build(name, GREY, width=0.1)
-        return {type(module) for module in net.modules()} & {nn.ReLU, nn.ELU}
+        modules = list(net.modules())
+        return {kind for kind in (nn.ReLU, nn.ELU) if any(isinstance(m, kind) for m in modules)}
 
     assert kinds("mlp1") == kinds("mlp2") == kinds("elu_net") == kinds("elu_alexnet") == {nn.ELU}
     assert kinds("mlp1_relu") == kinds("mlp2_relu") == kinds("alexnet") == {nn.ReLU}
@@ -94,6 +99,38 @@ def test_initial_weights_are_glorot_uniform_and_biases_zero():
         # 600,000 draws or more: the standard error of the variance is below 0.2 %.
         assert float(weight.var()) == pytest.approx(limit**2 / 3, rel=0.01)
         assert layer.bias.count_nonzero() == 0
+
+
+@pytest.mark.parametrize("name", ["mlp2", "alexnet", "elu_net"])
+def test_initial_weights_are_the_draws_of_torch_to_rounding(name):
+    net, generator = models.build(name, GREY, width=0.1, seed=5), torch.Generator().manual_seed(5)
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            expected = torch.empty_like(layer.weight)
+            nn.init.xavier_uniform_(expected, generator=generator)
+            torch.testing.assert_close(layer.weight.detach(), expected, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="switches of x86 kernels")
+def test_initial_weights_have_the_same_bits_on_every_processor():
+    """torch without its vector instructions stands for an older processor."""
+    code = (
+        "from snlib import models; import hashlib;"
+        "weights = models.build('elu_alexnet', (1, 28, 28), width=0.1, seed=5).parameters();"
+        "whole = b''.join(weight.detach().numpy().tobytes() for weight in weights);"
+        "print(hashlib.sha256(whole).hexdigest())"
+    )
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "ATEN_CPU_CAPABILITY": capability},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for capability in ("default", "avx2")
+    ]
+    assert told[0] == told[1] != ""
 
 
 @pytest.mark.parametrize("name", models.NAMES)

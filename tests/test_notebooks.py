@@ -24,6 +24,7 @@ HEADINGS = (
     "Exercises",
     "Provenance",
 )
+DOUBLE = re.compile(r"(\bdata|datasets\.load\([^()]*\))\.double\(\)")
 MAX_CODE_CELLS, MAX_CODE_LINES, MAX_BYTES = 12, 120, 300_000
 MAX_IMPORTS, MAX_FUNCTION_LINES = 8, 10
 ABSOLUTE = re.compile(r"(?<![\w.:/])(/(home|root|Users|tmp|work|mnt|usr|opt|var)/|[A-Z]:\\\\)")
@@ -107,6 +108,9 @@ def style(code: list) -> list[str]:
                     text.startswith("torch.manual_seed(")
                 ):
                     found.append(f"uses {text}")
+    sources = "\n".join(cell.source for cell in code)
+    if "snlib.fit(" in sources and not DOUBLE.search(sources):
+        found.append("trains in float32, so it prints other numbers on other processors: .double()")
     if imported > MAX_IMPORTS:
         found.append(f"{imported} lines of imports, at most {MAX_IMPORTS}")
     return found
@@ -208,6 +212,7 @@ FAULTS = {
     "belongs in snlib": source("def long():\n" + "    pass\n" * 10),
     "uses sys.path": source("import sys\nsys.path.append('x')"),
     "uses torch.manual_seed(0)": source("torch.manual_seed(0)"),
+    "trains in float32": source('snlib.fit(run, datasets.load("digits")).double()'),
     "lines of imports": source("import os\n" * 9),
 }
 

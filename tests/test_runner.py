@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import types
 import urllib.request
@@ -199,6 +200,15 @@ def test_leftovers_of_killed_writers_are_swept(store):
         path.write_text("half")
     worker.work_alone(run, SUITES, store, "cpu", None, None)
     assert not mine.exists() and theirs.exists()
+
+
+def test_workers_keep_their_memory_unless_the_user_decides(monkeypatch):
+    trim, mmap = worker.MEMORY
+    monkeypatch.delenv(trim, raising=False)
+    monkeypatch.setenv(mmap, "123")
+    with worker.keeping_memory():
+        assert os.environ[trim] == worker.MEMORY[trim] and os.environ[mmap] == "123"
+    assert trim not in os.environ and os.environ[mmap] == "123"
 
 
 def test_a_run_stops_before_an_epoch_that_would_not_end_in_time(monkeypatch):

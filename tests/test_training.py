@@ -267,3 +267,28 @@ def test_history_has_the_documented_columns(data):
     assert tuple(fitted.history) == checkpoints.HISTORY
     assert {len(column) for column in fitted.history.values()} == {2}
     assert not fitted.net.training
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_step_of_the_optimizer_counts_in_the_versions_of_the_weights(optimizer):
+    """torch's fused optimizers leave them as they were; what is kept of a weight would go stale."""
+    net = nn.Linear(3, 2)
+    made = training.optimizer_of(Run(optimizer=optimizer), net)
+    net(torch.ones(1, 3)).sum().backward()
+    before = [weight._version for weight in net.parameters()]
+    made.step()
+    after = [weight._version for weight in net.parameters()]
+    assert all(late > early for early, late in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("beta", [math.inf, 1.0])
+def test_a_net_trains_in_the_precision_of_its_images(beta):
+    data = datasets.load("digits", train_size=50)
+    run = Run(data="digits", train_size=50, net="elu_alexnet", width=0.1, scheme="pgm", steps=3,
+              beta=beta, batch_size=25, epochs=2)  # fmt: skip
+    single, double = training.fit(run, data).net, training.fit(run, data.double()).net
+    values = [*double.parameters(), *double.buffers()]
+    assert {value.dtype for value in values if value.is_floating_point()} == {torch.float64}
+    with torch.no_grad():
+        difference = (single(data.x_test).double() - double(data.double().x_test)).abs().max()
+    assert 0 < difference < 1e-3

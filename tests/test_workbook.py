@@ -1,6 +1,7 @@
 """The builder: pages that need no network, whole or not at all, and that say what is missing."""
 
 import base64
+import io
 import json
 import os
 import re
@@ -11,8 +12,10 @@ from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import nbformat
+import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 from snlib import results
 from snlib.errors import UserError
@@ -259,6 +262,24 @@ def test_a_chapter_is_read_from_the_notebook() -> None:
 
 
 # ------------------------------------------------------------------------------------------ record
+
+
+def test_pictures_are_stored_in_few_colours() -> None:
+    figure, ax = plt.subplots(figsize=(3, 2))
+    ax.imshow(np.linspace(0, 1, 64).reshape(8, 8))
+    ax.set_title("0123456789")
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", transparent=True)
+    plt.close(figure)
+    whole, few = stream.getvalue(), record.few_colours(stream.getvalue())
+    assert len(few) < 0.6 * len(whole)
+    before = Image.open(io.BytesIO(whole)).convert("RGBA")
+    ground = Image.new("RGBA", before.size, "white")
+    expected = np.asarray(Image.alpha_composite(ground, before).convert("RGB"), dtype=float)
+    found = np.asarray(Image.open(io.BytesIO(few)).convert("RGB"), dtype=float)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).mean() < 3 and found[0, 0].min() > 252
+    assert record.few_colours(few) == few or len(record.few_colours(few)) < len(few)
 
 
 def test_recording_runs_normalises_and_is_stable(

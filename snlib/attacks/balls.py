@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from snlib import capturing
 from snlib.errors import UserError
 
 INF = math.inf
@@ -19,6 +20,7 @@ NORMS = {2: 2, 1: 1, INF: INF, "inf": INF}
 # Two float64 sums of the same numbers in another order differ by a few 1e-15; this margin keeps
 # ||delta|| <= eps true whichever way a reader adds up.
 _SUM_SLACK = 2.0**-44
+BLIND_PASSES = 3
 
 
 def as_norm(norm: object) -> float:
@@ -89,7 +91,7 @@ def project(delta: Tensor, radius: float | Tensor, norm: float, l1: str = "steep
 def _project_l1(delta: Tensor, size: Tensor, radius: float | Tensor) -> Tensor:
     """Euclidean projection onto the l1 ball (Duchi et al. 2008): soft thresholding."""
     outside = size > radius
-    if not bool(outside.any()):
+    if not capturing.active() and not bool(outside.any()):
         return delta
     magnitude = delta.abs().flatten(1).double().sort(dim=1, descending=True).values
     excess = magnitude.cumsum(dim=1) - (
@@ -142,17 +144,21 @@ def enforce(x: Tensor, x_adv: Tensor, eps: float | Tensor, norm: float) -> Tenso
     """Shrink towards x until ||x_adv - x|| <= eps holds in float64, for every sample.
 
     Pass k aims at (1 - 2^k u) eps, with u a quarter of the dtype's precision; usually nothing is
-    left to do, and the last pass returns x itself, so that the loop always ends.
+    left to do, and the last pass returns x itself, so that the loop always ends. Recorded for
+    replay, when it cannot be seen whether anything is left, it is three passes and that last one.
     """
     exact = x.double()
     unit = max(torch.finfo(x.dtype).eps / 4.0, _SUM_SLACK)
     target = eps * (1.0 - _SUM_SLACK)
-    for attempt in range(2 + math.ceil(-math.log2(unit))):
+    blind = capturing.active()
+    for attempt in range(BLIND_PASSES if blind else 2 + math.ceil(-math.log2(unit))):
         size = sizes(x_adv.double() - exact, norm)
         beyond = size > target
-        if not bool(beyond.any()):
+        if not blind and not bool(beyond.any()):
             return x_adv
-        keep = (eps / size) * max(1.0 - 2.0 ** (attempt + 1) * unit, 0.0)
+        keep = (eps / size.clamp(min=1e-300)) * max(1.0 - 2.0 ** (attempt + 1) * unit, 0.0)
         nearer = exact + (x_adv.double() - exact) * keep
         x_adv = torch.where(beyond, nearer.to(x.dtype), x_adv)
+    if blind:
+        beyond = sizes(x_adv.double() - exact, norm) > target
     return torch.where(beyond, x, x_adv)

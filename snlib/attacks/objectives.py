@@ -27,7 +27,7 @@ def softmax(logits: Tensor) -> Tensor:
     return logits.softmax(1, dtype=torch.promote_types(logits.dtype, torch.float32))
 
 
-def slope_of(loss: str, labels: Tensor, *, targeted: bool = False) -> Slope:
+def slope_of(loss: str, labels: Tensor | None, *, targeted: bool = False) -> Slope:
     """Gradient of the loss with respect to the logits (N, K), to be ascended.
 
     "cross_entropy": softmax(z) - e_y. In float32 it rounds to 0 once the margin passes about 17
@@ -38,7 +38,8 @@ def slope_of(loss: str, labels: Tensor, *, targeted: bool = False) -> Slope:
 
     Args:
         loss: "cross_entropy" or "log_odds".
-        labels: (N,) classes to leave, or to reach if `targeted`.
+        labels: (N,) classes to leave, or to reach if `targeted`; None takes those that the first
+            logits predict, which are the net's own where the path begins at the clean x.
         targeted: descend instead of ascend.
     """
     hot = None
@@ -46,7 +47,8 @@ def slope_of(loss: str, labels: Tensor, *, targeted: bool = False) -> Slope:
     def slope(logits: Tensor) -> Tensor:
         nonlocal hot
         if hot is None:  # K is known only now; the one-hot rows serve every later step
-            hot = one_hot(labels, logits.shape[1]).to(torch.float32)
+            classes = logits.argmax(1) if labels is None else labels
+            hot = one_hot(classes, logits.shape[1]).to(torch.float32)
         if loss == "log_odds":
             logits = logits.masked_fill(hot.bool(), -torch.inf)
         return softmax(logits).sub_(hot)

@@ -69,12 +69,7 @@ def wrm(
         if isinstance(strength, Tensor):
             strength = strength.to(x.dtype)
         run = forward(net, precision, x.device)
-        if labels == "predicted":
-            with torch.no_grad():
-                clean = run(x)
-            if check:
-                check_logits(clean, x)
-            y = clean.argmax(1)
+        y = y if labels == "true" else None  # then the first step, at x itself, tells them
         inspect = (lambda logits: check_logits(logits, x, y)) if check else None
         gradient = input_gradient(run, slope_of("cross_entropy", y), inspect)
         zeros = torch.zeros(len(x), dtype=torch.int64, device=x.device)

@@ -128,15 +128,16 @@ def pgm(
         x = x.clone() if x.is_inference() else x
         ball = Ball(x, eps, norm, step_size, steps, clip, l1, check)
         run = forward(net, precision, x.device)
-        inspect = (lambda logits: check_logits(logits, x, y)) if check else None
-        if labels == "predicted":
+        known = y if labels == "true" else None
+        inspect = (lambda logits: check_logits(logits, x, known)) if check else None
+        if labels == "predicted" and random_start:  # no step sees the clean x
             with torch.no_grad():
                 clean = run(x)
             if inspect is not None:
                 check_logits(clean, x)
                 inspect = None
-            y = clean.argmax(1)
-        gradient = input_gradient(run, slope_of(loss, y, targeted=targeted), inspect)
+            known = clean.argmax(1)
+        gradient = input_gradient(run, slope_of(loss, known, targeted=targeted), inspect)
         if random_start and generator is None:
             generator = torch.Generator().manual_seed(0)
         best = best_margin = None
@@ -146,7 +147,7 @@ def pgm(
             if restarts == 1:
                 best = x_adv
                 break
-            margin = violation(net, x_adv, y, targeted)
+            margin = violation(net, x_adv, known, targeted)
             if best is None:
                 best, best_margin = x_adv, margin
             else:

@@ -27,10 +27,10 @@ class Attack:
     Attributes:
         kind: "fgm", "pgm", "wrm", "trades" or "none" (x itself).
         eps: radius in units of x; for "wrm" the step 1 / (2 wrm_gamma).
-        norm: 2, math.inf (or "inf") or 1; unused by "wrm".
+        norm: 2, math.inf (or "inf") or 1; "wrm" takes 2 only.
         steps: of "pgm", "wrm" (after its unit step) and "trades" (whose authors take 10).
         step_size: None means 2 eps / steps.
-        labels: "true" or "predicted"; unused by "trades".
+        labels: "true" or "predicted"; "trades" asks none.
         loss: "cross_entropy" or "log_odds", for "fgm" and "pgm".
         random_start, restarts, l1, precision: as in `pgm`.
         clip: None or (low, high) numbers; a box per image is given at the call.
@@ -74,6 +74,18 @@ class Attack:
         require(
             self.restarts == 1 or self.random_start,
             f"restarts is {self.restarts} without random_start; set random_start=True.",
+        )
+        require(
+            self.kind != "wrm" or self.norm == 2,
+            f"norm is {self.norm!r} for kind 'wrm'; WRM is defined for norm 2 only.",
+        )
+        require(
+            self.kind != "trades" or self.labels == "true",
+            f"labels is {self.labels!r} for kind 'trades', which asks no label; leave it out.",
+        )
+        require(
+            self.kind in ("fgm", "pgm", "none") or self.loss == "cross_entropy",
+            f"loss is {self.loss!r} for kind {self.kind!r}; only 'fgm' and 'pgm' have a choice.",
         )
         if self.clip is not None:  # a list from JSON becomes hashable again
             require(

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from snlib import capturing
+
 Net = nn.Module | Callable[[Tensor], Tensor]
 
 
@@ -26,23 +28,26 @@ def untouched(net: Net, device: torch.device | str = "cpu") -> Iterator[None]:
         device: where the inputs live; its random state is kept beside the CPU's.
     """
     device = torch.device(device)
-    module = net if isinstance(net, nn.Module) else None
-    modes = [(part, part.training) for part in module.modules()] if module is not None else []
-    free = [p for p in module.parameters() if p.requires_grad and p.is_leaf] if module else []
-    buffers = _buffers(module)
+    parts = list(_parts(net)) if isinstance(net, nn.Module) else []
+    # Written to the dictionary: nn.Module's own way takes as long as a small layer's forward.
+    training = [part.__dict__ for part in parts if part.training]
+    free = [p for part in parts for p in part._parameters.values() if p is not None]
+    free = [p for p in free if p.requires_grad and p.is_leaf]
+    modes = [(part.__dict__, part.training) for part in parts]
+    buffers = _buffers(parts)
     random = torch.get_rng_state()
-    device_random = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    # What is recorded for replay draws nothing, and may not ask for the state.
+    kept = device.type == "cuda" and not capturing.active()
+    device_random = torch.cuda.get_rng_state(device) if kept else None
     try:
-        for part, training in modes:
-            if training:
-                part.training = False
+        for state in training:
+            state["training"] = False
         for parameter in free:
             parameter.requires_grad_(False)
         yield
     finally:
-        for part, training in modes:
-            if part.training != training:
-                part.training = training
+        for state, mode in modes:
+            state["training"] = mode
         for parameter in free:
             parameter.requires_grad_(True)
         _restore(buffers)
@@ -51,13 +56,27 @@ def untouched(net: Net, device: torch.device | str = "cpu") -> Iterator[None]:
             torch.cuda.set_rng_state(device_random, device)
 
 
-def _buffers(module: nn.Module | None) -> list[tuple[nn.Module, str, Tensor, Tensor]]:
-    """Every buffer with its owner, its name and a copy of its values."""
-    if module is None:
-        return []
+def _parts(net: nn.Module) -> Iterator[nn.Module]:
+    """Every module of a net once; `net.modules()` without its names, which cost most of it."""
+    waiting, seen = [net], {net}
+    while waiting:
+        part = waiting.pop()
+        yield part
+        for child in part._modules.values():
+            if child is not None and child not in seen:
+                seen.add(child)
+                waiting.append(child)
+
+
+def _buffers(parts: list[nn.Module]) -> list[tuple[nn.Module, str, Tensor, Tensor]]:
+    """Every buffer with its owner, its name and a copy of its values.
+
+    A module whose class says `still` vouches that its forward never writes to its buffers.
+    """
     return [
         (part, name, buffer, buffer.detach().clone())
-        for part in module.modules()
+        for part in parts
+        if part._buffers and not getattr(type(part), "still", False)
         for name, buffer in part._buffers.items()
         if buffer is not None
     ]

@@ -22,6 +22,11 @@ def add(run: argparse.ArgumentParser) -> None:
         "--gpu-share", type=float, help="of a GPU for each run on a cluster (default 0.25)"
     )
     run.add_argument(
+        "--capture",
+        action="store_true",
+        help="on a GPU: record each training step once and replay it as a CUDA graph",
+    )
+    run.add_argument(
         "--parallel",
         choices=["data"],
         help="one run at a time, each batch shared out to the processes that torchrun started",
@@ -57,6 +62,10 @@ def execute(
         options.cluster is None or options.parallel is None,
         "--cluster and --parallel exclude each other: many runs side by side, or one over GPUs.",
     )
+    require(
+        not options.capture or (options.cluster is None and options.parallel is None),
+        "--capture goes with runs at home alone, not with --cluster or --parallel.",
+    )
     if options.parallel is not None:
         from snlib import parallel, team
 
@@ -72,7 +81,7 @@ def execute(
     )
     common |= {"device": options.device, "workers": options.workers}
     if options.cluster is None:
-        return runner.execute(plan, where, **common)
+        return runner.execute(plan, where, capture=options.capture, **common)
     from snlib import cluster
 
     return cluster.execute(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ class Data:
         title: for people and figures; says where the images are not the complete official ones.
         classes: their number K.
         class_names: their K names, by label.
-        x_train, x_validation, x_test: images (N, C, H, W), float32.
+        x_train, x_validation, x_test: images (N, C, H, W), float32, or float64 after `double`.
         y_train, y_validation, y_test: labels (N,), int64 in 0..K-1.
         mean_norm: mean l2 norm of the images of `x_train`, in their own units; the paper's C2.
         mean, scale: for each split the mean and standard deviation (N,) that whitening subtracted
@@ -48,6 +48,20 @@ class Data:
     def in_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of one image."""
         return tuple(self.x_train.shape[1:])
+
+    def double(self) -> Data:
+        """The same images in float64, and so the nets that `snlib.fit` trains on them.
+
+        Processors round differently, and training magnifies that: in float32 two of them may
+        disagree about some test images, in float64 about none for as long as training is short.
+        What a notebook prints of a net that it trains must not depend on who reads it.
+        """
+        images = {f"x_{split}": getattr(self, f"x_{split}").double() for split in SPLITS}
+        whitening = {
+            name: part and {split: values.double() for split, values in part.items()}
+            for name, part in (("mean", self.mean), ("scale", self.scale))
+        }
+        return replace(self, **images, **whitening)
 
     def pixel_box(self, split: str = "test") -> tuple[Tensor, Tensor]:
         """Lowest and highest value that a pixel of each image can take, each (N, 1, 1, 1).

@@ -12,7 +12,7 @@ class Item:
     """A figure or table of the paper.
 
     Attributes:
-        name: as the facts have it; of the figures' numbers only that of the first is certain.
+        name: ours for a figure, since no number of a figure is certain; the paper's of a table.
         shows: what it shows.
         notebook: the first two digits of the notebook that shows it.
         experiments: whose tables hold it.
@@ -28,7 +28,7 @@ class Item:
 
 
 ITEMS = (
-    Item("F-train (Figure 1)", "training curves of AlexNet", "05", ("curves",)),
+    Item("F-train", "training curves of AlexNet", "05", ("curves",)),
     Item("F-elu", "training curves of ELU-AlexNet", "05", ("curves_elu",)),
     Item(
         "F-inc-res", "training curves of Inception and ResNet", "05", ("curves_inception_resnet",)

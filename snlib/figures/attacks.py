@@ -223,7 +223,7 @@ def perturbations(
         bottom.set_title(f"“{after[name]}”", fontsize=9, color=color)
     for ax in array.flat:
         ax.set(xticks=[], yticks=[])
-        ax.spines[:].set_visible(False)
+        ax.spines[:].set(visible=True, color="0.8", linewidth=0.5)  # a digit's border is white
     array[0, 1].set_ylabel("perturbation δ")
     array[1, 0].set_ylabel("image, attacked")
     return style.closed(figure)

@@ -108,13 +108,13 @@ def _errorbars(
 def _legend(figure: Figure) -> None:
     mark = {"linestyle": "none"}
     handles = [
-        Line2D([], [], color="black", marker="o", markersize=6, label="at work", **mark),
+        Line2D([], [], color="black", marker="o", markersize=6, label="at work (left)", **mark),
         Line2D([], [], color=style.FREE, marker="s", label="without SN", **mark),
         Line2D([], [], color=style.CAPPED, marker="D", label="with SN", **mark),
-        Line2D([], [], color="black", marker="o", label="standard attack", **mark),
+        Line2D([], [], color="black", marker="o", label="standard attack (right)", **mark),
         Line2D(
             [], [], color="#999999", marker="o", markerfacecolor="white",
-            label="own training attack", **mark,
+            label="own training attack (right)", **mark,
         ),
     ]  # fmt: skip
     figure.legend(

@@ -20,6 +20,10 @@ SPLITS = {
 """What is drawn of a split by epoch, and how."""
 
 PUBLISHED_FIGURE = "fig_train_alexnet_l2"
+
+STEPS = 390
+"""Steps of an epoch in the paper's figures: 50,000 images, batches of 128."""
+
 PUBLISHED = {"no SN": ("#aaaaaa", 1.0), "SN": ("#333333", 1.0)}
 """Greys of the paper's curves without and with its budget."""
 
@@ -70,14 +74,14 @@ def smoothed(rows: pd.DataFrame, window: int = 10) -> pd.DataFrame:
     return means.stack().rename("accuracy").reset_index()
 
 
-def published_by_step(scheme: str) -> pd.DataFrame:
-    """The paper's curves of one scheme, AlexNet on CIFAR-10: split, sn, step, accuracy.
+def published_panel(figure: str, panel: str) -> pd.DataFrame:
+    """The paper's curves of one panel (CIFAR-10, one run a curve): split, sn, step, accuracy.
 
     Accuracies are shares, read off the published figure (error about 0.006); sn says whether the
     run had a budget.
     """
-    rows = published.curves(PUBLISHED_FIGURE)
-    rows = rows[rows["panel"] == f"{scheme.upper()} training"]
+    rows = published.curves(figure)
+    rows = rows[rows["panel"] == panel]
     split = rows["series"].str.startswith("train").map({True: "train", False: "validation"})
     return pd.DataFrame(
         {
@@ -89,56 +93,80 @@ def published_by_step(scheme: str) -> pd.DataFrame:
     ).sort_values(["split", "sn", "step"], ignore_index=True)
 
 
-def with_and_without(table: pd.DataFrame, *, paper: bool = True, window: int = 10) -> Figure:
-    """Accuracy by epoch, a panel a scheme; below, the paper's own curves on the paper's own axes.
+def published_by_step(scheme: str) -> pd.DataFrame:
+    """`published_panel` of one training scheme of AlexNet."""
+    return published_panel(PUBLISHED_FIGURE, f"{scheme.upper()} training")
 
-    Lines are means over seeds of trailing means over epochs, bands 95 % Student intervals.
+
+def on_papers_ground(table: pd.DataFrame) -> bool:
+    """Whether a table is about all of CIFAR-10, so that its steps are those of the paper's figures.
+
+    Recompressed images count; a part of the images, or another data set, does not.
+    """
+    settings = table.attrs.get("provenance", {}).get("settings", {})
+    data, size = str(settings.get("data", "")), settings.get("train_size", "unknown")
+    return data.partition("_")[0] == "cifar10" and size is None
+
+
+def with_and_without(table: pd.DataFrame, *, paper: bool = True, window: int = 10) -> Figure:
+    """Accuracy by epoch, a panel a scheme, and the paper's own curves.
+
+    Where the table is about all of CIFAR-10 they stand in the same axes, over training steps; where
+    it is not, in axes of their own below. Lines are means over seeds of trailing means over epochs,
+    bands 95 % Student intervals.
 
     Args:
         table: of the experiment `curves`.
-        paper: whether to add the lower row, the paper's curves.
+        paper: whether to add the paper's curves.
         window: epochs that a trailing mean spans; 1 leaves the curves as they are.
     """
     rows = by_epoch(table)
     schemes = [name for name in style.SCHEMES if (rows["scheme"] == name).any()]
-    height = 5.6 if paper else 3.2
-    size = (3.1 * len(schemes), height)
-    figure, array = style.axes(1 + paper, len(schemes), size, sharey=True)
+    same = paper and on_papers_ground(table)
+    below = paper and not same
+    size = (3.1 * len(schemes), 5.6 if below else 3.2)
+    figure, array = style.axes(1 + below, len(schemes), size, sharey=True)
     for column, scheme in enumerate(schemes):
-        draw_epochs(array[0, column], rows[rows["scheme"] == scheme], scheme, window)
+        own = rows[rows["scheme"] == scheme]
+        draw_epochs(array[0, column], own, window, in_steps=same)
+        array[0, column].set_title(f"{style.SCHEMES[scheme]} training{budget(own)}", fontsize=10)
         if paper:
-            draw_published(array[1, column], scheme)
+            ax = array[-1, column]
+            draw_published(ax, published_by_step(scheme))
+            if below:
+                title = f"published {style.SCHEMES[scheme]} (AlexNet, CIFAR-10)"
+                ax.set_title(title, fontsize=10)
     array[0, 0].set_ylim(0, 104)
-    array[0, 0].set_ylabel("accuracy under the\ntraining attack (%)")
-    if paper:
-        array[1, 0].set_ylabel("accuracy under the\ntraining attack (%)")
+    for line in array:
+        line[0].set_ylabel("accuracy under the\ntraining attack (%)")
     legend(figure, rows, window, paper=paper)
     return style.closed(figure)
 
 
-def draw_epochs(ax: Axes, rows: pd.DataFrame, scheme: str, window: int) -> None:
-    """Draw one scheme's accuracies by epoch, in percent."""
+def budget(rows: pd.DataFrame) -> str:
+    """The end of a title that names the budgets of rows of `by_epoch`."""
     capped = [beta for beta in sorted(set(rows["beta"])) if not math.isinf(beta)]
-    budget = f", SN with β = {', '.join(f'{beta:g}' for beta in capped)}" if capped else ""
-    ax.set_title(f"{style.SCHEMES[scheme]} training{budget}", fontsize=10)
-    ax.set_xlabel("epoch")
+    return f", SN with β = {', '.join(f'{beta:g}' for beta in capped)}" if capped else ""
+
+
+def draw_epochs(ax: Axes, rows: pd.DataFrame, window: int, *, in_steps: bool = False) -> None:
+    """Draw one setting's accuracies, in percent, by epoch or over thousands of steps."""
+    ax.set_xlabel("training steps (thousands)" if in_steps else "epoch")
     for beta in sorted(set(rows["beta"]), reverse=True):
         color = style.FREE if math.isinf(beta) else style.CAPPED
         for split, (_, line) in SPLITS.items():
             chosen = rows[(rows["beta"] == beta) & (rows["split"] == split)]
             points = statistics.means(smoothed(chosen, window), ["epoch"], "accuracy").astype(float)
+            x = points["epoch"] * (STEPS / 1000 if in_steps else 1)
             mean, half = 100 * points["mean"], 100 * points["half"].fillna(0.0)
-            ax.plot(points["epoch"], mean, color=color, linestyle=line)
-            ax.fill_between(
-                points["epoch"], mean - half, mean + half, color=color, alpha=0.13, linewidth=0
-            )
+            ax.plot(x, mean, color=color, linestyle=line)
+            ax.fill_between(x, mean - half, mean + half, color=color, alpha=0.13, linewidth=0)
 
 
-def draw_published(ax: Axes, scheme: str) -> None:
-    """Draw the paper's curves of one scheme, in percent over thousands of steps."""
-    ax.set_title(f"published {style.SCHEMES[scheme]} (AlexNet, CIFAR-10)", fontsize=10)
+def draw_published(ax: Axes, curves: pd.DataFrame) -> None:
+    """Draw the paper's curves of one panel, in percent over thousands of steps."""
     ax.set_xlabel("training steps (thousands)")
-    for (split, sn), rows in published_by_step(scheme).groupby(["split", "sn"]):
+    for (split, sn), rows in curves.groupby(["split", "sn"]):
         color, width = PUBLISHED["SN" if sn else "no SN"]
         ax.plot(
             rows["step"] / 1000,
@@ -149,27 +177,38 @@ def draw_published(ax: Axes, scheme: str) -> None:
         )
 
 
-def legend(figure: Figure, rows: pd.DataFrame, window: int, *, paper: bool) -> None:
-    """One legend below the panels."""
-    handles = [
-        Line2D([], [], color=style.FREE, linestyle="-", label="train, no SN"),
-        Line2D([], [], color=style.FREE, linestyle=SPLITS["validation"][1], label="validation"),
-        Line2D([], [], color=style.CAPPED, linestyle="-", label="train, SN"),
-        Line2D([], [], color=style.CAPPED, linestyle=SPLITS["validation"][1], label="validation"),
-    ]
-    seeds = rows["seed"].nunique()
-    title = f"mean over {seeds} seed{'s' * (seeds != 1)}, bands: 95 % interval"
-    if window > 1:
-        title = f"trailing mean of {window} epochs, {title}"
+def legend(figure: Figure, rows: pd.DataFrame | None, window: int, *, paper: bool = True) -> None:
+    """One legend below the panels.
+
+    Args:
+        figure: whose panels these are.
+        rows: of `by_epoch`; None if all that is drawn is the paper's.
+        window: epochs that a trailing mean spans.
+        paper: whether the paper's curves are drawn.
+    """
+    dashed, handles, title = SPLITS["validation"][1], [], ""
+    if rows is not None:
+        for color, words in ((style.FREE, "no SN"), (style.CAPPED, "SN")):
+            handles.append(Line2D([], [], color=color, label=f"train, {words}"))
+            handles.append(
+                Line2D([], [], color=color, linestyle=dashed, label=f"validation, {words}")
+            )
+        seeds = rows["seed"].nunique()
+        title = f"mean over {seeds} seed{'s' * (seeds != 1)}, bands: 95 % interval"
+        title = f"trailing mean of {window} epochs, {title}" if window > 1 else title
     if paper:
-        for name, words in (("no SN", "published, no SN"), ("SN", "published, SN")):
-            color, width = PUBLISHED[name]
-            handles.append(Line2D([], [], color=color, linewidth=width, label=words))
-        title += "; grey: published, one run"
+        for color, width in PUBLISHED.values():
+            for line in ("-", dashed):
+                handles.append(Line2D([], [], color=color, linewidth=width, linestyle=line))
+        own = len(handles) - 4
+        words = ("train, no SN", "validation, no SN", "train, SN", "validation, SN")
+        for handle, text in zip(handles[own:], words, strict=True):
+            handle.set_label(f"published {text}")
+        title += f"{'; ' * bool(title)}grey: published, one run a curve"
     figure.legend(
         handles=handles,
         loc="outside lower center",
-        ncols=len(handles),
+        ncols=4,
         columnspacing=1.1,
         handletextpad=0.5,
         frameon=False,

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from snlib import claims, tables
 from snlib.claims import beside
-from snlib.figures import benchmarks
+from snlib.figures import benchmarks, panels
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,15 @@ class OfTable1(Entry):
     def draw(self, scale: str = "quick", store: str = "recorded") -> Figure:
         """The figure from the rows of these tables."""
         return self.function(beside.rows(beside.load(scale, store)))
+
+
+@dataclass(frozen=True)
+class OfPanels(Entry):
+    """A figure of several experiments; the paper's curves stand there without ours too."""
+
+    def draw(self, scale: str = "quick", store: str = "recorded") -> Figure:
+        """The figure from what is recorded of these experiments at the scale."""
+        return self.function(panels.load(scale, store))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator
 
 from snlib import statistics
 from snlib.claims.choice import chosen
@@ -112,13 +111,8 @@ def against_size(table: pd.DataFrame) -> Figure:
             np.exp(np.log(free["gain"]).mean()), 100 * mean, "s", color=style.FREE, markersize=7,
             label="neither", zorder=5,
         )  # fmt: skip
-        ax.set_xscale("log")
-        ax.xaxis.set_major_formatter("{x:g}")
-        ax.xaxis.set_minor_locator(LogLocator(subs=(2, 3, 5)))
-        ax.xaxis.set_minor_formatter("{x:g}")
-        ax.tick_params(axis="x", which="minor", labelsize=7)
         ax.set_title(title, fontsize=9)
-        ax.set_xlabel("median norm gain ‖f(x)‖ / ‖x‖ on test images")
+        style.log_axis(ax, "median norm gain ‖f(x)‖ / ‖x‖ on test images")
     array[0, 0].set_ylabel("accuracy (%)")
     array[0, 0].legend(loc="best")
     return style.closed(figure)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from snlib import densities
@@ -61,19 +64,20 @@ def published_kappas() -> pd.DataFrame:
 
 
 def kappa(table: pd.DataFrame) -> Figure:
-    """Share of training images with a gradient norm up to x: a panel a scheme, a line a net.
+    """Gradient norms on training images, a column a scheme, a line a net.
 
-    The lines join the 101 recorded quantiles, unsmoothed; the left end of each is its kappa. ERM is
-    shown at every budget, the others at beta = 1.3. Grey: mode and right end of the paper's figure
-    (AlexNet on CIFAR-10, beta = 1.3, one run).
+    Above, as in the paper's figure, their densities at beta = 1.3, rebuilt from the 101 recorded
+    quantiles and smoothed by a Gaussian kernel of Silverman's width. Below the same quantiles,
+    unsmoothed and on a logarithmic axis, where the left end of each line is its kappa; ERM at every
+    budget. Grey: mode and right end of the paper's densities (AlexNet on CIFAR-10, one run).
     """
-    chosen, theirs = _chosen(table), published_kappas().set_index("scheme")
+    chosen = _chosen(table)
+    theirs = published_kappas().set_index("scheme")[["mode", "right_end"]]
     schemes = [scheme for scheme in style.SCHEMES if scheme in set(chosen["scheme"])]
-    figure, (axes,) = style.axes(
-        1, len(schemes), size=(8.4, 3.2), sharey=True, width_ratios=[1.6] + [1] * (len(schemes) - 1)
-    )
-    for ax, scheme in zip(axes, schemes, strict=True):
+    figure, (above, below) = style.axes(2, len(schemes), size=(8.4, 5.0))
+    for top, ax, scheme in zip(above, below, schemes, strict=True):
         of_scheme = chosen[chosen["scheme"] == scheme]
+        _densities(top, of_scheme[of_scheme["beta"] == BETA])
         for beta, of_beta in of_scheme.groupby("beta"):
             for index, (_, part) in enumerate(of_beta.groupby("seed")):
                 part = part.sort_values("x")
@@ -85,18 +89,21 @@ def kappa(table: pd.DataFrame) -> Figure:
                     label=None if index else f"β = {style.beta_label(beta)}",
                 )
         if scheme in theirs.index:
-            ends = theirs.loc[scheme, ["mode", "right_end"]]
-            shade = ax.axvspan(*ends, color=style.PAPER, alpha=0.12, linewidth=0)
-            line = ax.axvline(ends["mode"], color=style.PAPER, linestyle=":", linewidth=1.2)
-        beta = "" if of_scheme["beta"].nunique() > 1 else f", β = {style.beta_label(beta)}"
-        ax.set(xscale="log", xlabel="||∇ₓ loss||")
-        ax.set_title(f"{style.SCHEMES[scheme]}{beta}", fontsize=10)
-    low = min((ax.get_xlim()[0] for ax in axes[1:]), default=1.0)
-    high = max((ax.get_xlim()[1] for ax in axes[1:]), default=1.0)
-    for ax in axes[1:]:
-        ax.set_xlim(low, high)
-    axes[0].set_ylabel("share of training images")
-    handles, labels = axes[0].get_legend_handles_labels()
+            for axis in (top, ax):
+                shade = axis.axvspan(*theirs.loc[scheme], color=style.PAPER, alpha=0.12, lw=0)
+                mode = theirs.loc[scheme, "mode"]
+                line = axis.axvline(mode, color=style.PAPER, linestyle=":", linewidth=1.2)
+        every = of_scheme["beta"].nunique() > 1
+        beta = "every β" if every else f"β = {style.beta_label(beta)}"
+        top.set_title(f"{style.SCHEMES[scheme]}, β = {BETA:g}", fontsize=10)
+        ax.set_title(f"{style.SCHEMES[scheme]}, {beta}", fontsize=10)
+        ax.set(xscale="log", xlabel=r"$\|\nabla_x\,\mathrm{loss}\|_2$")
+    _together(below[1:])
+    for ax in below[1:]:
+        ax.tick_params(labelleft=False)
+    above[0].set_ylabel("density")
+    below[0].set_ylabel("share of training images")
+    handles, labels = below[0].get_legend_handles_labels()
     figure.legend(
         [*handles, line, shade],
         [*labels, "paper's mode (β = 1.3)", "from there to its right end"],
@@ -108,3 +115,23 @@ def kappa(table: pd.DataFrame) -> Figure:
         handlelength=1.2,
     )
     return style.closed(figure)
+
+
+def _densities(ax: Axes, rows: pd.DataFrame) -> None:
+    """The density of each net's gradient norms, as the paper has them: no ticks on the left."""
+    for (beta, _), part in rows.groupby(["beta", "seed"]):
+        sample = densities.of(part)
+        width = 3 * densities.bandwidth(sample)
+        grid = np.linspace(sample.min() - width, sample.max() + width, 300)
+        ax.plot(grid, densities.density(sample, grid), color=style.beta_color(beta), linewidth=1.1)
+    ax.set_xlim(left=0)
+    ax.set_ylim(bottom=0)
+    ax.set_yticks([])
+
+
+def _together(axes: Sequence[Axes]) -> None:
+    """One range of x for several axes."""
+    low = min((ax.get_xlim()[0] for ax in axes), default=1.0)
+    high = max((ax.get_xlim()[1] for ax in axes), default=1.0)
+    for ax in axes:
+        ax.set_xlim(low, high)

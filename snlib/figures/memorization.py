@@ -35,9 +35,6 @@ MARKED = {
 }
 """Epochs at which the paper's curves carry their markers."""
 
-STEPS = 390
-"""Steps of an epoch in the paper: 50,000 images, batches of 128."""
-
 CHANCE = 0.1
 """Accuracy of guessing among ten classes."""
 
@@ -135,31 +132,39 @@ def probe(table: pd.DataFrame, window: int = 10) -> pd.DataFrame:
 
 
 def who_memorizes(table: pd.DataFrame, *, paper: bool = True, window: int = 10) -> Figure:
-    """Training accuracy by epoch, three panels; below, the paper's curves on the paper's own axes.
+    """Training accuracy by epoch, three panels, and the paper's curves.
 
-    Lines are means over seeds of trailing means over epochs, bands 95 % Student intervals.
+    Where the table is about all of CIFAR-10 these stand in the same axes, over training steps;
+    where it is not, in axes of their own below. Lines are means over seeds of trailing means over
+    epochs, bands 95 % Student intervals.
 
     Args:
         table: of the experiment `random_labels`.
-        paper: whether to add the lower row.
+        paper: whether to add the paper's curves.
         window: epochs that a trailing mean spans.
     """
     rows = by_epoch(table)
-    figure, array = style.axes(1 + paper, len(PANELS), (8.4, 5.2 if paper else 3.0), sharey=True)
+    same = paper and curves.on_papers_ground(table)
+    below = paper and not same
+    figure, array = style.axes(1 + below, len(PANELS), (8.4, 5.2 if below else 3.2), sharey=True)
     for column, panel in enumerate(PANELS):
-        _draw(array[0, column], rows[rows["panel"] == panel], panel, window)
+        _draw(array[0, column], rows[rows["panel"] == panel], window, in_steps=same)
+        array[0, column].set_title(panel, fontsize=10)
         if paper:
-            _draw_published(array[1, column], panel)
+            _draw_published(array[-1, column], panel, dashed=same)
+            if below:
+                title = f"published: {panel[0].lower()}{panel[1:]}"
+                array[1, column].set_title(title, fontsize=10)
     array[0, 0].set_ylim(0, 104)
     for line in array:
         line[0].set_ylabel("training accuracy (%)")
-    _legend(figure, rows, window, paper=paper)
+    place = "lower row" if below else "dashed" if same else ""
+    _legend(figure, rows, window, place)
     return style.closed(figure)
 
 
-def _draw(ax: Axes, rows: pd.DataFrame, panel: str, window: int) -> None:
-    ax.set_title(panel, fontsize=10)
-    ax.set_xlabel("epoch")
+def _draw(ax: Axes, rows: pd.DataFrame, window: int, *, in_steps: bool) -> None:
+    ax.set_xlabel("training steps (thousands)" if in_steps else "epoch")
     ax.axhline(100 * CHANCE, color="#bbbbbb", linewidth=0.8, linestyle=":")
     for scheme in MARKERS:
         own = rows[rows["scheme"] == scheme]
@@ -167,17 +172,15 @@ def _draw(ax: Axes, rows: pd.DataFrame, panel: str, window: int) -> None:
             continue
         smooth = curves.smoothed(own, window)
         points = statistics.means(smooth, ["epoch"], "accuracy").astype(float)
+        x = points["epoch"] * (curves.STEPS / 1000 if in_steps else 1)
         mean, half = 100 * points["mean"], 100 * points["half"].fillna(0.0)
         color = style.COLOR[scheme]
         places = [round(len(points) * (0.45 + 0.06 * list(MARKERS).index(scheme)))]
-        ax.plot(points["epoch"], mean, color=color, marker=MARKERS[scheme], markevery=places)
-        ax.fill_between(
-            points["epoch"], mean - half, mean + half, color=color, alpha=0.15, linewidth=0
-        )
+        ax.plot(x, mean, color=color, marker=MARKERS[scheme], markevery=places)
+        ax.fill_between(x, mean - half, mean + half, color=color, alpha=0.15, linewidth=0)
 
 
-def _draw_published(ax: Axes, panel: str) -> None:
-    ax.set_title(f"published: {panel[0].lower()}{panel[1:]}", fontsize=10)
+def _draw_published(ax: Axes, panel: str, *, dashed: bool) -> None:
     ax.set_xlabel("training steps (thousands)")
     ax.set_xlim(-4, 82)
     ax.axhline(100 * CHANCE, color="#bbbbbb", linewidth=0.8, linestyle=":")
@@ -185,13 +188,13 @@ def _draw_published(ax: Axes, panel: str) -> None:
     for scheme, marker in MARKERS.items():
         own = theirs[(theirs["panel"] == panel) & (theirs["scheme"] == scheme)]
         steps, accuracy = own["step"].to_numpy(), 100 * own["accuracy"].to_numpy()
-        color, at = style.COLOR[scheme], STEPS * MARKED[panel][scheme]
-        ax.plot(steps / 1000, accuracy, color=color, linewidth=1)
+        color, at = style.COLOR[scheme], curves.STEPS * MARKED[panel][scheme]
+        ax.plot(steps / 1000, accuracy, "--" if dashed else "-", color=color, linewidth=1)
         height = np.interp(at, steps, accuracy)
         ax.plot(at / 1000, height, color=color, marker=marker, markerfacecolor="white")
 
 
-def _legend(figure: Figure, rows: pd.DataFrame, window: int, *, paper: bool) -> None:
+def _legend(figure: Figure, rows: pd.DataFrame, window: int, place: str) -> None:
     handles = [
         Line2D([], [], color=style.COLOR[scheme], marker=marker, label=style.SCHEMES[scheme])
         for scheme, marker in MARKERS.items()
@@ -200,10 +203,10 @@ def _legend(figure: Figure, rows: pd.DataFrame, window: int, *, paper: bool) -> 
     seeds = rows["seed"].nunique()
     title = f"trailing mean of {window} epochs, mean over {seeds} seed{'s' * (seeds != 1)}, bands: "
     title += "95 % interval; dotted: guessing"
-    if paper:
-        title += "\nlower row: published, AlexNet on CIFAR-10, one run, read off the figure"
-    place = dict(loc="outside lower center", ncols=len(handles), frameon=False, fontsize=8)
-    figure.legend(handles=handles, title=title, title_fontsize=8, **place)
+    if place:
+        title += f"\n{place}: published, AlexNet on CIFAR-10, one run, read off the figure"
+    options = dict(loc="outside lower center", ncols=len(handles), frameon=False, fontsize=8)
+    figure.legend(handles=handles, title=title, title_fontsize=8, **options)
 
 
 def capacity_probe(table: pd.DataFrame, norms: pd.DataFrame) -> Figure:

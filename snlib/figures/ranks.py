@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from snlib import ranking, statistics
@@ -58,33 +62,78 @@ def ranks(measured: pd.DataFrame, measure: str = "capacity") -> Figure:
         measured: of `snlib.bounds.measures`.
         measure: a column of it, one of `MEASURES`.
     """
+    return each_measure(measured)(measure)
+
+
+def each_measure(measured: pd.DataFrame) -> Callable[[str], Figure]:
+    """measure -> its figure, see `ranks`: always the same one, repainted, which a slider needs.
+
+    Args:
+        measured: of `snlib.bounds.measures`.
+    """
     groups = _groups(measured)
     columns = ["all", *SETTINGS]
     figure, array = style.axes(
         len(groups), len(columns), (9.6, 2.3 * len(groups) + 0.5), sharex="row", sharey="row"
     )
+    rows = []
     for row, (scheme, runs) in zip(array, groups.items(), strict=True):
         settings = varied(runs)
-        taus = statistics.means(
-            ranking.by_seed(runs, measure, "gap", settings), ["setting"], "tau"
-        ).set_index("setting")
-        points = runs.groupby(settings, as_index=False)[[measure, "gap"]].mean()
-        for ax, setting in zip(row, columns, strict=True):
-            if setting != "all" and setting not in settings:
-                ax.set_visible(False)
-                continue
-            _rank_panel(ax, points, settings, setting, measure)
-            tau, half = taus.loc[setting, ["mean", "half"]]
-            text = f"τ = {tau:+.2f} ± {half:.2f}"
-            ax.text(0.03, 0.98, text, transform=ax.transAxes, va="top", fontsize=8,
-                    bbox=dict(facecolor="white", edgecolor="none", pad=1, alpha=0.8))  # fmt: skip
+        panels = dict(zip(columns, row, strict=True))
+        for name in set(SETTINGS) - set(settings):
+            panels.pop(name).set_visible(False)
         row[0].set_ylabel(f"{style.SCHEMES[scheme]}: gap (points)")
+        rows.append((runs, settings, {name: _Panel(ax, name) for name, ax in panels.items()}))
     titles = {"all": "all runs"} | {name: text for name, (text, _) in SETTINGS.items()}
     titles["beta"] += " (also inside Φ)"
     for ax, name in zip(array[0], columns, strict=True):
         ax.set_title(titles[name], fontsize=9)
-    figure.supxlabel(f"log10 of {MEASURES[measure]}", fontsize=9)
-    return style.closed(figure)
+    label = figure.supxlabel("log10 of", fontsize=9)
+    laid_out = False
+
+    def paint(measure: str) -> Figure:
+        nonlocal laid_out
+        for runs, settings, panels in rows:
+            found = ranking.by_seed(runs, measure, "gap", settings)
+            taus = statistics.means(found, ["setting"], "tau").set_index("setting")
+            points = runs.groupby(settings, as_index=False)[[measure, "gap"]].mean()
+            for name, panel in panels.items():
+                panel.paint(points, settings, measure, *taus.loc[name, ["mean", "half"]])
+        label.set_text(f"log10 of {MEASURES[measure]}")
+        laid_out = laid_out or bool(style.closed(figure))  # once: that takes most of the time
+        return figure
+
+    return paint
+
+
+class _Panel:
+    """One setting's panel of one scheme: dots, joining lines, tau."""
+
+    def __init__(self, ax: Axes, setting: str) -> None:
+        self._ax, self._setting = ax, setting
+        color = SETTINGS[setting][1] if setting in SETTINGS else "none"
+        (self._dots,) = ax.plot([], [], "o", color="#888888", markersize=2.5, zorder=3)
+        self._pairs = ax.add_collection(LineCollection([], colors=color, linewidths=1))
+        self._tau = ax.text(
+            0.03, 0.98, "", transform=ax.transAxes, va="top", fontsize=8,
+            bbox=dict(facecolor="white", edgecolor="none", pad=1, alpha=0.8),
+        )  # fmt: skip
+
+    def paint(
+        self, points: pd.DataFrame, settings: list[str], measure: str, tau: float, half: float
+    ) -> None:
+        places = np.column_stack([points[measure], 100 * points["gap"]]).astype(float)
+        self._dots.set_data(*places.T)
+        if self._setting in settings:
+            others = [name for name in settings if name != self._setting]
+            group_of = points.groupby(others).ngroup().to_numpy()
+            groups = [places[group_of == number] for number in np.unique(group_of)]
+            self._pairs.set_segments([group[np.argsort(group[:, 0])] for group in groups])
+        self._tau.set_text(f"τ = {tau:+.2f} ± {half:.2f}")
+        (left, low), (right, high) = places.min(axis=0), places.max(axis=0)
+        wide, tall = (right - left) or 1.0, (high - low) or 1.0
+        self._ax.set_xlim(left - 0.05 * wide, right + 0.05 * wide)
+        self._ax.set_ylim(low - 0.06 * tall, high + 0.3 * tall)
 
 
 def _groups(measured: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -93,20 +142,6 @@ def _groups(measured: pd.DataFrame) -> dict[str, pd.DataFrame]:
     groups = {scheme: runs for scheme, runs in groups.items() if len(runs)}
     require(bool(groups), "the table has no fully connected nets that were trained by ERM or FGM.")
     return groups
-
-
-def _rank_panel(
-    ax: Axes, points: pd.DataFrame, settings: list[str], setting: str, measure: str
-) -> None:
-    ax.plot(points[measure], 100 * points["gap"], "o", color="#888888", markersize=2.5, zorder=3)
-    low, high = 100 * points["gap"].min(), 100 * points["gap"].max()
-    ax.set_ylim(low - 0.06 * (high - low), high + 0.3 * (high - low))
-    if setting == "all":
-        return
-    others = [name for name in settings if name != setting]
-    for _, group in points.groupby(others):
-        ordered = group.sort_values(measure)
-        ax.plot(ordered[measure], 100 * ordered["gap"], color=SETTINGS[setting][1], linewidth=1)
 
 
 def taus(measured: pd.DataFrame) -> Figure:

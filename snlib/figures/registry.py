@@ -15,6 +15,7 @@ from snlib.figures import (
     margins,
     memorization,
     norm_gain,
+    panels,
     ranks,
     rivals,
     robustness,
@@ -24,7 +25,7 @@ from snlib.figures import (
     tour,
     verdicts,
 )
-from snlib.figures.entries import Entry, Judged, Measured, OfTable1
+from snlib.figures.entries import Entry, Judged, Measured, OfPanels, OfTable1
 
 REGISTRY: dict[str, Entry] = {
     "tour_gap": Entry(
@@ -58,8 +59,16 @@ REGISTRY: dict[str, Entry] = {
         "curves",
         "Accuracy under the training attack by epoch, with and without spectral normalization. "
         "Lines: mean over seeds of trailing means of ten epochs; bands: 95 % Student interval. "
-        "Lower row: the paper's curves, AlexNet on CIFAR-10, one run, read off its figure.",
+        "Grey: the paper's curves, AlexNet on CIFAR-10, one run, read off its figure.",
         curves.with_and_without,
+    ),
+    "further_training_curves": OfPanels(
+        "05",
+        "curves_elu, curves_inception_resnet, curves_linf",
+        "The paper's further training curves, on CIFAR-10, one run each, read off its figures "
+        "(grey): ELU-AlexNet, Inception and ResNet, AlexNet under linf attacks. In colour, where "
+        "recorded: mean over seeds of trailing means of ten epochs; bands: 95 % Student interval.",
+        panels.further_curves,
     ),
     "overshoot": Entry(
         "01",
@@ -72,16 +81,18 @@ REGISTRY: dict[str, Entry] = {
         "03",
         "gain",
         "Norm gain of ERM nets on test images. Left: densities of its logarithm, rebuilt from "
-        "recorded quantiles, a line a seed. Right: median and 5-95 % range of each seed, the "
-        "product of the layers' norms, and the paper's modes (AlexNet on CIFAR-10, one run).",
+        "recorded quantiles, a line a seed; above them the paper's modes (AlexNet on CIFAR-10, one "
+        "run). Right: median and 5-95 % range of each seed, the product of the layers' norms, and "
+        "the same modes.",
         norm_gain.norm_gain,
     ),
     "kappa": Entry(
         "03",
         "gain",
-        "Share of training images whose input-gradient norm is at most x, a line a seed; the left "
-        "ends are kappa. Grey: mode and right end of the paper's figure (AlexNet on CIFAR-10, "
-        "beta = 1.3, one run).",
+        "Input-gradient norms on training images, a line a seed. Above: densities at beta = 1.3, "
+        "rebuilt from recorded quantiles. Below: share of the images whose norm is at most x; the "
+        "left ends are kappa. Grey: mode and right end of the paper's densities (AlexNet on "
+        "CIFAR-10, beta = 1.3, one run).",
         kappa.kappa,
     ),
     "margins": Entry(
@@ -151,8 +162,8 @@ REGISTRY: dict[str, Entry] = {
         "random_labels",
         "Training accuracy under the attack of training by epoch, on random labels without and "
         "with SN and on true labels with SN. Lines: mean over seeds of trailing means of ten "
-        "epochs; bands: 95 % Student interval. Lower row: the paper's curves, AlexNet on CIFAR-10, "
-        "one run, read off its figure.",
+        "epochs; bands: 95 % Student interval. Lower row (on all of CIFAR-10: dashed): the paper's "
+        "curves, AlexNet on CIFAR-10, one run, read off its figure.",
         memorization.who_memorizes,
     ),
     "capacity_probe": Entry(

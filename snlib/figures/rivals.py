@@ -123,13 +123,13 @@ def rivals(table: pd.DataFrame) -> Figure:
     )
     for (left, middle, right), case in zip(array, cases, strict=True):
         own = picked[picked["case"] == case]
-        _dots(left, own, "test", "test accuracy under the training attack (%)")
-        _dots(middle, own, "gap", "generalization gap (points)")
+        _dots(left, own, "test", "test accuracy under\nthe training attack (%)")
+        _dots(middle, own, "gap", "generalization gap\n(points)")
         middle.tick_params(labelleft=False)
         _against_norm(right, runs[runs["case"] == case])
         left.set_title(f"{case.partition(' ')[2]}, {case.partition(' ')[0]} training", fontsize=9)
-        middle.set_title("each at the setting that validation chose", fontsize=9)
-        right.set_title("all settings, by the true norm of the layers", fontsize=9)
+        middle.set_title("each as validation chose", fontsize=9)
+        right.set_title("all settings, by their true norms", fontsize=9)
     return style.closed(figure)
 
 
@@ -180,10 +180,6 @@ def _against_norm(ax: Axes, runs: pd.DataFrame) -> None:
             color=color, marker=marker, linestyle="-" if kind in BUDGETS else "none",
             capsize=2, elinewidth=0.8, label=title,
         )  # fmt: skip
-    ax.set_xscale("log")
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.xaxis.set_minor_formatter("{x:g}")
-    ax.tick_params(axis="x", which="minor", labelsize=7)
-    ax.set_xlabel("geometric mean of the layers' operator norms")
+    style.log_axis(ax, "geometric mean of the layers' norms")
     ax.set_ylabel("test accuracy (%)")
-    ax.legend(loc="lower right", fontsize=7)
+    ax.legend(loc="best", fontsize=7)

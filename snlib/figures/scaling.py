@@ -89,11 +89,11 @@ def summary(table: pd.DataFrame) -> str:
 
 def many_runs(table: pd.DataFrame) -> Figure:
     """Memory of a run by net (dots: training schemes, bar: expected), and hours against GPUs."""
-    figure, (axes,) = style.axes(1, 2, size=(5.4, 1.9))
+    figure, (axes,) = style.axes(1, 2, size=(6.6, 2.3))
     left, right = axes
     found = memory(table)
     for place, (_, row) in enumerate(found.iterrows()):
-        left.plot(row["expected"] / 1024, place, "|", color="black", markersize=11)
+        left.plot(row["expected"] / 1024, place, "|", color="black", markersize=14)
         for scheme, name in style.SCHEMES.items():
             if name in row:
                 left.plot(row[name] / 1024, place, "o", color=style.COLOR[scheme])

@@ -62,7 +62,7 @@ def scatter(ours: pd.DataFrame) -> Figure:
             ax.errorbar(*at, fmt=marker(data), color=HERE, **bars)
         known = pd.concat([mine["free_test_here"], rows["free_test"]])
         ax.set(xlim=_range(RANGES[scheme], known), xlabel="Test acc")
-        ax.set_title(f"{style.SCHEMES[scheme]} training")
+        ax.set_title(f"{style.SCHEMES[scheme]} training", fontsize=10)
         ax.axhline(0, color="#999999", linewidth=0.8)
     axes[0].set(ylim=(low, high), ylabel="Gain in test acc after SN")
     _legend(figure, theirs, means)
@@ -121,7 +121,8 @@ def parts(ours: pd.DataFrame) -> Figure:
             if not row.get("in_table", True):
                 look = dict(marker="x", markersize=4)
             ax.plot(row["x"], row["y"], color=style.COLOR[row["scheme"]], **look)
-        ax.set(xlim=(low["x"], high["x"]), ylim=(low["y"], high["y"]), title=title)
+        ax.set(xlim=(low["x"], high["x"]), ylim=(low["y"], high["y"]))
+        ax.set_title(title, fontsize=10)
         ax.set_xlabel("rise in train accuracy with SN")
     axes[0].set_ylabel("reduction of the gap with SN")
     beyond = theirs[theirs["free_test"] <= DIVERGED]

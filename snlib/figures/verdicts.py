@@ -88,7 +88,9 @@ def _row(ax, rows: pd.DataFrame, scales: list[str]) -> None:
         ax.errorbar(row["mean"], place, xerr=bar, color=color, fmt=MARKERS.get(row["scale"], "o"))
         ax.plot(row["reference"], place, "d", color=style.PAPER, markerfacecolor="none", zorder=1)
         if row["part"]:
-            ax.text(row["mean"], place + 0.22, row["part"], ha="center", va="bottom", fontsize=6)
+            ground = dict(boxstyle="square,pad=0.05", facecolor="#e8f1ea", edgecolor="none")
+            ax.text(row["mean"], place + 0.25, row["part"], ha="center", va="bottom", fontsize=6.5,
+                    bbox=ground, zorder=1.5)  # fmt: skip
     ax.locator_params(axis="x", nbins=5)
     ax.tick_params(axis="x", labelsize=6.5, length=2, pad=1)
 

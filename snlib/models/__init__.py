@@ -21,6 +21,7 @@ from snlib.models import (
     alexnet,
     densenet,
     elu_net,
+    fast,
     inception,
     mlp,
     resnet,
@@ -52,7 +53,7 @@ class _Family:
         return f"{low}x{low} {end}"
 
 
-_ELU = {"activation": nn.ELU}
+_ELU = {"activation": fast.ELU}
 _RELU = {"activation": nn.ReLU}
 
 _FAMILIES = {

@@ -6,26 +6,11 @@ pad both sides alike, so such a layer pads explicitly before it convolves or poo
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-
-class ResponseNorm(nn.LocalResponseNorm):
-    """Local response normalization, x / (k + alpha/size * sum of squares in a window)^beta.
-
-    The values of nn.LocalResponseNorm to rounding, at a quarter of its time on a CPU: the window's
-    sum over channels is one 1x1 convolution with a banded matrix in place of a 3d pooling.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalize x (N, C, H, W)."""
-        channel = torch.arange(x.shape[1], device=x.device)
-        offset = channel - channel[:, None]  # input channel minus output channel
-        low, high = self.size // 2, (self.size - 1) // 2
-        window = ((offset >= -low) & (offset <= high)).to(x.dtype)
-        energy = F.conv2d(x * x, window[:, :, None, None])
-        return x * (self.k + self.alpha / self.size * energy) ** -self.beta
 
 
 def widen(channels: int, width: float) -> int:
@@ -185,11 +170,20 @@ def glorot_(net: nn.Module, generator: torch.Generator) -> None:
     """
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.xavier_uniform_(module.weight, generator=generator)
+            _uniform_(module.weight, generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
+
+
+def _uniform_(weight: Tensor, generator: torch.Generator) -> None:
+    """The draws of nn.init.xavier_uniform_, scaled in float64: the same bits on every processor."""
+    outputs, inputs, *kernel = weight.shape
+    bound = math.sqrt(6 / ((outputs + inputs) * math.prod(kernel)))
+    draws = torch.rand(weight.shape, generator=generator, device=weight.device)
+    with torch.no_grad():
+        weight.copy_((2 * draws.double() - 1) * bound)
 
 
 def he_(net: nn.Module, generator: torch.Generator) -> None:

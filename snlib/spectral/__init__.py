@@ -8,6 +8,7 @@ from snlib.spectral.constraint import (
     project,
     refresh,
     release,
+    shared,
 )
 from snlib.spectral.operators import dense_matrix, layers
 from snlib.spectral.report import operator_frobenius, overshoot, spectrum
@@ -25,5 +26,6 @@ __all__ = [
     "project",
     "refresh",
     "release",
+    "shared",
     "spectrum",
 ]

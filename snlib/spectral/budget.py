@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
+from snlib import capturing
 from snlib.spectral import small, tracking
 from snlib.spectral.clip import ClipMatrix, clip
 from snlib.spectral.guarantee import UpperBound
@@ -53,6 +54,8 @@ class Budget(nn.Module):
         limit: 0-dimensional, beta, or under `guaranteed` beta x tracked value / upper bound.
     """
 
+    still = True  # no pass of the net writes to these buffers: see `attacks.untouched`
+
     def __init__(
         self,
         layer: nn.Module,
@@ -79,7 +82,6 @@ class Budget(nn.Module):
         self.exactly = method == "krylov" and small.is_small(self.operator)
         self.upper = UpperBound(self.operator, layer) if guaranteed else None
         self.last: Track | None = None
-        self.cached: Tensor | None = None
         self.seed, self.refreshes = seed, 0
         # The paper's power iteration and a guarantee move at every step.
         self.schedule = None
@@ -109,8 +111,6 @@ class Budget(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """(shape of W) -> (shape of W): W / max(1, sigma / limit)."""
-        if self.cached is not None:
-            return self.cached
         if self._is_free(weight):
             return weight.view_as(weight)
         if self._fused(weight):
@@ -119,7 +119,7 @@ class Budget(nn.Module):
 
     def _is_free(self, weight: Tensor) -> bool:
         """Whether the last refresh saw this very weight well inside the budget."""
-        if torch.compiler.is_compiling() or self.free is None:
+        if torch.compiler.is_compiling() or self.free is None or capturing.active():
             return False
         return self.free == _fingerprint(weight)
 

@@ -8,6 +8,7 @@ rank-one part of the gradient in place.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -49,6 +50,10 @@ class ClipMatrix(torch.autograd.Function):
         if torch.is_grad_enabled():
             return scaled + torch.outer(left * slope, right), None, None, None
         return scaled.addr_(left * slope, right), None, None, None
+
+
+# torch binds default arguments by `inspect.signature` at each call, unless it finds this.
+ClipMatrix.forward.__signature__ = inspect.signature(ClipMatrix.forward)
 
 
 def _inner(a: Tensor, b: Tensor) -> Tensor:

@@ -7,19 +7,46 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from snlib import errors
 from snlib.spectral.budget import Budget, budget_of
 from snlib.spectral.operators import layers
 
+HELD, SHARED = "_snlib_held", "_snlib_shared"
+"""Where a layer keeps its effective weight inside `frozen` and `shared`."""
+
 
 def _budgets(net: nn.Module) -> Iterator[tuple[nn.Module, Budget]]:
-    for module in net.modules():
-        budget = budget_of(module)
+    """Every module under a budget, in the order of `net.modules()`, without its cost."""
+    waiting, seen = [net], {net}
+    while waiting:
+        module = waiting.pop()
+        children = module._modules
+        budget = budget_of(module) if "parametrizations" in children else None
         if budget is not None:
             yield module, budget
+        for child in reversed(children.values()):
+            if child is not None and child not in seen:
+                seen.add(child)
+                waiting.append(child)
+
+
+def _held_weight(plain: property) -> property:
+    """The property `weight` of a layer under a budget, quick to answer inside `frozen`.
+
+    torch's own walks over four modules at each access, which adds up on small nets.
+    """
+
+    def get(layer: nn.Module) -> Tensor:
+        state = layer.__dict__
+        held = state.get(HELD)
+        if held is None:
+            held = state.get(SHARED)
+        return plain.fget(layer) if held is None else held
+
+    return property(get, plain.fset)
 
 
 def constrain(
@@ -84,6 +111,8 @@ def constrain(
     ]
     for layer, budget in budgets:
         parametrize.register_parametrization(layer, "weight", budget, unsafe=True)
+        kind = type(layer)  # made by torch for this layer alone
+        kind.weight = _held_weight(kind.weight)
     return net
 
 
@@ -132,14 +161,31 @@ def frozen(net: nn.Module) -> Iterator[nn.Module]:
     opened = []
     try:
         with torch.no_grad():
-            for module, budget in _budgets(net):
-                if budget.cached is None:
-                    opened.append(budget)
-                    budget.cached = module.weight.detach()
+            for module, _ in _budgets(net):
+                if HELD not in module.__dict__:
+                    module.__dict__[HELD] = module.weight.detach()
+                    opened.append(module)
         yield net
     finally:
-        for budget in opened:
-            budget.cached = None
+        for module in opened:
+            del module.__dict__[HELD]
+
+
+@contextmanager
+def shared(net: nn.Module) -> Iterator[nn.Module]:
+    """Inside, the effective weights are computed once, with their gradient graph, for all passes.
+
+    For one training step: the attack inside it, `frozen`, and the pass that learns see the same
+    weights, and sigma is computed once. One backward pass only; the weights must not change inside.
+    """
+    budgets = [module for module, _ in _budgets(net) if SHARED not in module.__dict__]
+    try:
+        for module in budgets:
+            module.__dict__[SHARED] = module.weight
+        yield net
+    finally:
+        for module in budgets:
+            module.__dict__.pop(SHARED, None)
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
-from snlib.spectral.operators import CONVOLUTIONS, TRANSPOSED, Operator, plain_class
+from snlib.spectral.operators import TRANSPOSED, Operator, is_plain
 
 PROBE_ENTRIES = 2**24
 
@@ -156,7 +156,7 @@ def geometry_of(operator: Operator, layer: nn.Module) -> Geometry | None:
     A subclass with a forward of its own is believed to be a zero-padded convolution only after its
     padding was found by an impulse and the whole was checked at a random point.
     """
-    plain = plain_class(layer) in (*CONVOLUTIONS, *TRANSPOSED)
+    plain = is_plain(layer)
     if not plain and isinstance(layer, TRANSPOSED):
         return None
     inner, outer = operator.in_shape[1:], operator.out_shape[1:]

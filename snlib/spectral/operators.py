@@ -29,6 +29,12 @@ def plain_class(layer: nn.Module) -> type[nn.Module]:
     return parametrize.type_before_parametrizations(layer)
 
 
+def is_plain(layer: nn.Module) -> bool:
+    """Whether the layer is a convolution with torch's own forward, whatever its class is called."""
+    forward = plain_class(layer).forward
+    return any(forward is kind.forward for kind in (*CONVOLUTIONS, *TRANSPOSED))
+
+
 def _bare(layer: nn.Module) -> nn.Module:
     """A twin of the layer that owns no parameters and no hooks; its weight is set by the caller.
 
@@ -72,8 +78,7 @@ class Operator:
         self.transposed = isinstance(layer, TRANSPOSED)
         # The options of aten::convolution, where that one function is the whole forward.
         self.options: tuple | None = None
-        plain = plain_class(layer) in (*CONVOLUTIONS, *TRANSPOSED)
-        if plain and layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
+        if is_plain(layer) and layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
             self.options = (
                 layer.stride,
                 layer.padding,

@@ -57,8 +57,9 @@ def exact(
         matrix = operator.forward(eye, weight).T
     wide = matrix.shape[0] <= matrix.shape[1]
     gram = matrix @ matrix.T if wide else matrix.T @ matrix
-    check_finite(gram, operator.name)
-    found = _filtered(gram, kept, count) if len(kept) and count % RENEWED else None
+    trace = gram.diagonal().sum()  # the sum of the squares of all entries: one that is not finite
+    check_finite(trace, operator.name)  # shows in it
+    found = _filtered(gram, float(trace), kept, count) if len(kept) and count % RENEWED else None
     value, vectors = _all(gram, max(1, len(kept))) if found is None else found
     short = vectors[:1]
     long = short @ matrix if wide else short @ matrix.T
@@ -74,9 +75,8 @@ def _all(gram: Tensor, count: int) -> tuple[float, Tensor]:
     return float(values[-1]), vectors[:, -count:].flip(1).T
 
 
-def _filtered(gram: Tensor, kept: Tensor, count: int) -> tuple[float, Tensor] | None:
+def _filtered(gram: Tensor, scale: float, kept: Tensor, count: int) -> tuple[float, Tensor] | None:
     """The same by a filtered block; None where it does not settle."""
-    scale = float(gram.diagonal().sum())
     if not scale > 0:
         return None
     gram = gram / scale

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 from pathlib import Path
 
 import nbclient
 import nbformat
+from PIL import Image
 
 from snlib.errors import UserError
 from snlib.results import ROOT, write_atomically
@@ -70,7 +73,29 @@ def record(path: Path, *, timeout: int = 120) -> None:
     except (nbclient.exceptions.CellExecutionError, nbclient.exceptions.CellTimeoutError) as error:
         reason = str(error).strip().splitlines()[-1]
         raise UserError(f"{path.name} does not run, and was left as it is: {reason}") from error
-    write_atomically(path, text(normalise(notebook)).encode())
+    write_atomically(path, text(normalise(lighter(notebook))).encode())
+
+
+def lighter(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Store every picture of the outputs in 256 colours, a third of the bytes, in place."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "image/png" in data:
+                few = few_colours(base64.b64decode(data["image/png"]))
+                data["image/png"] = base64.b64encode(few).decode()
+    return notebook
+
+
+def few_colours(picture: bytes) -> bytes:
+    """A PNG in at most 256 colours on white, or the picture itself where that is no smaller."""
+    with Image.open(io.BytesIO(picture)) as image:
+        ground = Image.new("RGBA", image.size, "white")
+        whole = Image.alpha_composite(ground, image.convert("RGBA")).convert("RGB")
+    stream = io.BytesIO()
+    few = whole.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    few.save(stream, "PNG", optimize=True)
+    return min(picture, stream.getvalue(), key=len)
 
 
 def fill(document: str, name: str, content: str) -> str:

@@ -1,0 +1,34 @@
+"""The GPU benchmark runs, at a tiny size, on a CPU."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def gpu_epoch(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import gpu_epoch
+
+    yield gpu_epoch
+    for name in ("gpu_epoch", "recording"):
+        sys.modules.pop(name, None)
+
+
+def test_epochs_and_accuracies_are_measured_and_kept(gpu_epoch, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(gpu_epoch.recording, "SCRATCH", tmp_path)
+    tiny = "--batch 8 --width 0.05 --side 12 --attack-steps 2 --rounds 1"
+    short = "--images 60 --test 50 --epochs 1 --seeds 2"
+    gpu_epoch.main([*tiny.split(), *short.split()])
+    table = pd.read_csv(tmp_path / "gpu_epoch.csv")
+    assert set(table["contestant"]) == {"float32", "bfloat16"}
+    assert (table[table["quantity"] == "epoch_seconds"]["value"] > 0).all()
+    gaps = table[table["quantity"].str.startswith("accuracy_difference")]
+    assert len(gaps) == 2 and (gaps["low"] <= gaps["value"]).all()
+    assert "TFLOP/s" in capsys.readouterr().out
