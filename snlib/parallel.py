@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from snlib import results, worker
+from snlib.deadlines import Until
 from snlib.results import Store
 from snlib.runner import Outcome, Plan
 from snlib.runs import Run
@@ -76,7 +77,7 @@ def _one(
 ) -> str:
     """One run; returns its status, the same on every rank."""
 
-    until = worker.Until(deadline)
+    until = Until(deadline)
 
     def on_epoch(fraction: float) -> bool:
         if on_progress is not None:

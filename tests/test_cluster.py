@@ -237,7 +237,7 @@ def test_the_time_is_over(nodes, store, monkeypatch):
 def test_what_does_not_stop_in_time_is_broken_off(nodes, store, at_home, monkeypatch):
     monkeypatch.setattr(driver, "LEAST_PATIENCE", 2.0)
     endless = Run(**SMALL | {"steps": 10**7}, scheme="pgm", epochs=2)  # an epoch of hours
-    too_long = Run(**SMALL, epochs=1)
+    too_long = Run.of(**SMALL, epochs=1)
     watch = Watch()
     outcome = carry_out(
         dict.fromkeys((endless, too_long), SUITES), store, nodes, watch,

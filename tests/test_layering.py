@@ -25,6 +25,7 @@ ALLOWED |= {
     "files": {"errors"},
     "series": set(),
     "interrupts": set(),
+    "deadlines": set(),
     "results": {"errors", "files", "series"},
     "runs": {"errors", "results"},
     "protocols": {"runs"},
@@ -39,7 +40,8 @@ ALLOWED |= {
     "training": GROUND | {"checkpoints", "evaluation", "precision", "runs", "steps", "team"},
     "robustness": GROUND | {"evaluation", "runs"},
     "measurements": GROUND | {"checkpoints", "evaluation", "robustness", "runs", "training"},
-    "worker": GROUND | {"measurements", "precision", "results", "runs", "team", "training"},
+    "worker": GROUND
+    | {"deadlines", "measurements", "precision", "results", "runs", "team", "training"},
     "experiments": {"errors", "protocols", "runs"},
     "tables": {"errors", "results", "runs", "experiments"},
     "costs": {"models", "runs"},
@@ -47,7 +49,7 @@ ALLOWED |= {
     "room": {"costs", "runs", "speed"},
     "journal": {"errors", "files", "results", "runs"},
     "runner": {"errors", "interrupts", "results", "room", "runs", "worker"},
-    "parallel": {"results", "runner", "runs", "team", "worker"},
+    "parallel": {"deadlines", "results", "runner", "runs", "team", "worker"},
     "cluster": {"datasets", "errors", "files", "interrupts"}
     | {"results", "runner", "runs", "worker"},
     "listing": {"costs", "experiments", "protocols", "results", "runner", "runs", "speed"},

@@ -13,7 +13,7 @@ import pytest
 import torch
 from tiny_experiment import SMALL, TINY
 
-from snlib import results, runner, training, worker
+from snlib import deadlines, results, runner, training, worker
 from snlib.errors import UserError
 from snlib.results import Store, load_record
 from snlib.runs import Run
@@ -214,8 +214,8 @@ def test_workers_keep_their_memory_unless_the_user_decides(monkeypatch):
 def test_a_run_stops_before_an_epoch_that_would_not_end_in_time(monkeypatch):
     now = [100.0]
     clock = types.SimpleNamespace(time=lambda: now[0], monotonic=lambda: now[0])
-    monkeypatch.setattr(worker, "time", clock)
-    until, stopped = worker.Until(160.0), []
+    monkeypatch.setattr(deadlines, "time", clock)
+    until, stopped = deadlines.Until(160.0), []
     for seconds in (20.0, 9.0, 11.0, 9.0, 1.0):  # the first one with what goes before it
         now[0] += seconds
         stopped.append((now[0], until.over()))
@@ -227,7 +227,7 @@ def test_a_run_stops_before_an_epoch_that_would_not_end_in_time(monkeypatch):
         (149.0, False),
         (150.0, True),
     ]
-    forever = worker.Until(None)
+    forever = deadlines.Until(None)
     now[0] += 1e9
     assert not forever.over()
 
