@@ -118,13 +118,14 @@ def of_data(run: Run) -> tuple[tuple[int, int, int], int, int]:
 
 def passes(run: Run) -> int:
     """Passes of one training step: three of the step itself, the rest of its attack."""
-    predicted = run.attack_labels == "predicted"
+    # The first step tells predicted labels, unless it starts elsewhere than at the image.
+    predicted = run.attack_labels == "predicted" and run.random_start
     steps = run.steps or 0
     return {
         "erm": 3,
-        "fgm": 3 + 2 + predicted,
+        "fgm": 3 + 2,
         "pgm": 3 + 2 * steps + predicted,
-        "wrm": 3 + 2 * (steps + 1) + predicted,
+        "wrm": 3 + 2 * (steps + 1),
         "trades": 6 + 2 * steps + 1,  # clean and attacked images, and the clean prediction
     }[run.scheme]
 

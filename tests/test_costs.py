@@ -84,10 +84,18 @@ def test_the_passes_of_an_attack_are_counted(scheme, labels):
     assert passes(run) == step + net.forwards + net.backwards
 
 
+def test_a_random_start_asks_for_the_clean_prediction():
+    run = Run.of(scheme="pgm", steps=4, attack_labels="predicted", random_start=True)
+    data = datasets.load("digits", train_size=20)
+    attack, net = training.attack_of(run, data), Counted()
+    attack(net, data.x_train, data.y_train, check=False)
+    assert passes(run) == 3 + net.forwards + net.backwards == 3 + 2 * 4 + 1
+
+
 def test_a_pgm_training_of_alexnet_is_of_the_order_of_the_facts():
     run = Run(scheme="pgm")
     assert 0.5e17 < flops(run) < 2e17
-    assert flops(run) == 2 * macs("alexnet", COLOUR) * (3 + 30 + 1) * 50_000 * 200
+    assert flops(run) == 2 * macs("alexnet", COLOUR) * (3 + 30) * 50_000 * 200
     assert flops(run) > 11 * flops(Run())
     assert 0.5 < seconds(run, GPU) / 3600 < 3  # "order of an hour on an H200"
     assert 3 < seconds(run, CPU) / 86400 < 28  # "two weeks" on two older cores

@@ -114,7 +114,7 @@ class ResponseNorm(nn.LocalResponseNorm):
     def forward(self, x: Tensor) -> Tensor:
         """Normalize x (N, C, H, W)."""
         settings = self.window(x), self.alpha / self.size, self.k, self.beta
-        if not torch.is_autocast_enabled(x.device.type):
+        if x.is_meta or not torch.is_autocast_enabled(x.device.type):  # meta knows no autocast
             return _Response.apply(x, *settings)[0]
         with torch.autocast(x.device.type, enabled=False):  # all of it in the precision of x
             return _Response.apply(x, *settings)[0]
