@@ -340,6 +340,7 @@ def test_the_command_line_says_what_is_wrong_in_a_line(
 def test_a_kernel_that_never_answered_is_tried_once_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    nbformat.write(nbformat.v4.new_notebook(), tmp_path / "a.ipynb")
     silent = (1, "RuntimeError: Kernel didn't respond in 60 seconds")
     wrong = (1, "NameError: name 'x' is not defined")
     for ends, reason, runs in (
@@ -356,3 +357,17 @@ def test_a_kernel_that_never_answered_is_tried_once_more(
         monkeypatch.setattr(build.subprocess, "run", run)
         assert build.execute(tmp_path / "a.ipynb", tmp_path / "b.ipynb", "quick") == reason
         assert len(ends) - len(left) == runs
+
+
+def test_assertions_about_recorded_evidence_are_told_where_other_records_stand() -> None:
+    cell = nbformat.v4.new_code_cell
+    notebook = nbformat.v4.new_notebook(cells=[cell("a = 1\nassert a == 2"), cell("b = a")])
+    kept, plain = build.tolerant(notebook).cells
+    shown: list[str] = []
+    names: dict[str, object] = {"print": shown.append}
+    exec(kept.source, names)
+    exec(plain.source, names)
+    assert shown == [build.DIFFERS] and names["b"] == 1
+    broken = build.tolerant(nbformat.v4.new_notebook(cells=[cell("assert missing")])).cells[0]
+    with pytest.raises(NameError):  # anything but a false statement is still an error
+        exec(broken.source, {})
