@@ -1,12 +1,14 @@
 """Rules for every test: one thread, no display; notebooks compare text and stop at a failure."""
 
 import os
+from collections.abc import Iterator
 
 # Two pytest workers share two cores; the kernels of the notebooks inherit this too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import hypothesis
 import matplotlib
+import matplotlib.pyplot as plt
 import pytest
 
 matplotlib.use("Agg")  # not by MPLBACKEND, which the notebooks' kernels would inherit
@@ -14,6 +16,15 @@ matplotlib.use("Agg")  # not by MPLBACKEND, which the notebooks' kernels would i
 # The same examples everywhere, and no deadline: a busy machine is not a wrong result.
 hypothesis.settings.register_profile("workbook", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("workbook")
+
+
+@pytest.fixture(autouse=True)
+def no_figure_stays_open() -> Iterator[None]:
+    """Figures of `snlib` are closed: a notebook would show an open one a second time."""
+    yield
+    left = plt.get_fignums()
+    plt.close("all")  # a test is judged by its own figures only
+    assert not left, f"figures {left} stay open"
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:

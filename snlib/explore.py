@@ -20,8 +20,11 @@ from PIL import Image
 
 from snlib.errors import UserError, require
 
+AHEAD = 1.0
+"""Seconds at most in which pictures that may be asked for are drawn before the first is shown."""
+
 IDLE = 0.1
-"""Seconds without a move after which pictures are drawn that may be asked for next."""
+"""Seconds without a move after which the others are drawn."""
 
 PAUSE = 0.005
 """Seconds between two of them, in which the kernel sees to its messages."""
@@ -35,12 +38,12 @@ def explore(
 ) -> Explorer:
     """A figure with a slider or a row of buttons for each choice; the last value of a cell.
 
-    While the kernel is idle the pictures not yet asked for are drawn too, those of the sliders and
-    the nearest first, so that a move costs one message. Without a kernel (GitHub, a page) the first
-    picture is shown.
+    In a kernel the pictures not yet asked for are drawn too, those of the sliders and the nearest
+    first: for a second before the figure is shown, then while the kernel is idle. A move costs one
+    message. Without a kernel (GitHub, a page) the first picture is shown.
 
     Args:
-        draw: called with one value of each choice, by name; returns a closed Figure. Let all have
+        draw: called with one value of each choice, by name; returns a Figure. Let all have
             one size, or the page jumps.
         start: values shown first; the first of each choice if not given.
         choices: what can be chosen. Numbers become a slider, in the order given; texts, or a
@@ -86,9 +89,13 @@ class Explorer(ipywidgets.VBox):
             control.observe(self._moved, names="index")
         try:
             self._loop = asyncio.get_running_loop()
-            self._loop.call_later(IDLE, self._prepare)
         except RuntimeError:  # not in a kernel
             self._loop = None
+            return
+        begun = time.monotonic()
+        while time.monotonic() - begun < AHEAD and self._draw_next():
+            pass
+        self._loop.call_later(IDLE, self._prepare)
 
     def _repr_mimebundle_(self, **options: object) -> dict[str, object]:
         """The widget, and the first picture for readers without a kernel."""
@@ -142,6 +149,14 @@ class Explorer(ipywidgets.VBox):
         """Draw one more picture if nothing moves, and come back for the next, until closed."""
         if self.comm is None:
             return
+        idle = time.monotonic() - self._last_move
+        if idle < IDLE:
+            self._loop.call_later(IDLE - idle, self._prepare)
+        elif self._draw_next():
+            self._loop.call_later(PAUSE, self._prepare)
+
+    def _draw_next(self) -> bool:
+        """Draw the picture that is most likely asked for next; False if none is left."""
         here, sliders = self._place(), [*map(_slides, self._controls.values())]
 
         def far(place: tuple[int, ...]) -> tuple[bool, float]:
@@ -151,10 +166,8 @@ class Explorer(ipywidgets.VBox):
         places = itertools.product(*(range(len(one.options)) for one in self._controls.values()))
         absent = [place for place in places if place not in self._pictures]
         if absent:
-            idle = time.monotonic() - self._last_move
-            if idle >= IDLE:
-                self._picture(min(absent, key=far))
-            self._loop.call_later(PAUSE if idle >= IDLE else IDLE - idle, self._prepare)
+            self._picture(min(absent, key=far))
+        return bool(absent)
 
 
 def _control(name: str, values: Sequence | Mapping[str, object]) -> ipywidgets.Widget:
@@ -191,7 +204,7 @@ def _label(value: object) -> str:
 
 
 def png(figure: Figure) -> bytes:
-    """A closed figure as PNG, in the layout that it has.
+    """A figure as PNG, in the layout that it has.
 
     Solving the layout anew, which showing a figure in a notebook does twice, takes longer than
     drawing.
@@ -201,7 +214,7 @@ def png(figure: Figure) -> bytes:
     """
     require(
         isinstance(figure, Figure),
-        f"draw returned {type(figure).__name__}; it must return a closed Figure.",
+        f"draw returned {type(figure).__name__}; it must return a Figure.",
     )
     figure.set_layout_engine("none")
     canvas = figure.canvas  # of a figure seen before: it remembers the sizes of its texts

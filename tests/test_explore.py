@@ -23,11 +23,11 @@ SHADES = {1.0: (255, 0, 0), 1.3: (0, 255, 0), math.inf: (0, 0, 255)}
 
 
 def plain(color) -> plt.Figure:
-    """A closed figure of one colour, 100 x 50 pixels."""
+    """A figure of one colour, 100 x 50 pixels."""
     figure, _ = style.axes(size=(1.0, 0.5))
     figure.clear()
     figure.set_facecolor(np.array(color) / 255)
-    return style.closed(figure)
+    return style.laid_out(figure)
 
 
 class Drawing:
@@ -102,8 +102,11 @@ def test_readers_without_a_kernel_see_the_first_picture():
     assert color(base64.b64decode(bundle["image/png"])) == (255, 0, 0)
 
 
-def test_the_other_pictures_are_drawn_while_the_kernel_is_idle_nearest_first(monkeypatch):
-    monkeypatch.setattr(room, "IDLE", 0.001)
+@pytest.mark.parametrize("ahead", [0.0, 60.0])
+def test_the_other_pictures_are_drawn_ahead_and_while_the_kernel_is_idle(monkeypatch, ahead):
+    """The nearest first."""
+    monkeypatch.setattr(room, "AHEAD", ahead)
+    monkeypatch.setattr(room, "IDLE", 0.001 if ahead == 0 else 1000.0)
     draw = Drawing()
 
     async def wait():
@@ -124,6 +127,7 @@ def test_the_other_pictures_are_drawn_while_the_kernel_is_idle_nearest_first(mon
 
 
 def test_a_closed_slider_draws_nothing_ahead(monkeypatch):
+    monkeypatch.setattr(room, "AHEAD", 0.0)
     monkeypatch.setattr(room, "IDLE", 0.001)
     draw = Drawing()
 
@@ -137,6 +141,7 @@ def test_a_closed_slider_draws_nothing_ahead(monkeypatch):
 
 def test_a_thread_that_handles_moves_does_not_draw(monkeypatch):
     """JupyterLab's subshells: what is drawn is shown at once, the rest is drawn by the loop."""
+    monkeypatch.setattr(room, "AHEAD", 0.0)
     monkeypatch.setattr(room, "IDLE", 1000.0)
     draw, threads = Drawing(), []
 
@@ -198,7 +203,7 @@ def test_wrong_input_is_told_at_once(arguments, message):
 
 
 def test_what_is_no_figure_is_refused():
-    with pytest.raises(UserError, match=r"draw returned NoneType; it must return a closed Figure"):
+    with pytest.raises(UserError, match=r"draw returned NoneType; it must return a Figure"):
         explore(lambda beta: None, beta=(1.0,))
 
 
@@ -206,7 +211,7 @@ def test_the_picture_is_the_figure_in_its_own_layout():
     figure, ((ax,),) = style.axes(size=(3.0, 2.0))
     ax.plot([0, 1], [1000, 2000])
     ax.set(xlabel="norm budget", ylabel="a label that needs room")
-    before = style.closed(figure).axes[0].get_position().bounds
+    before = style.laid_out(figure).axes[0].get_position().bounds
     image = Image.open(io.BytesIO(room.png(figure)))
     assert image.size == (300, 200) and image.mode == "RGB"
     assert figure.axes[0].get_position().bounds == before

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -106,7 +105,6 @@ def test_the_summary_names_ways_and_prints_points(table) -> None:
 
 def test_the_figure_of_the_factorial_draws_gains_and_factors(table) -> None:
     figure = beyond.factorial(table)
-    assert not plt.fignum_exists(figure.number)
     matrix, levels, gain = figure.axes
     dark = sorted(
         (float(line.get_xdata()[0]), float(line.get_ydata()[0]))
@@ -126,7 +124,6 @@ def test_the_figure_of_the_factorial_draws_gains_and_factors(table) -> None:
 
 def test_the_figure_of_factors_draws_effects(table) -> None:
     figure = beyond.factors(table)
-    assert not plt.fignum_exists(figure.number)
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [
         "early stopping", "falling rate", "augmentation", "true labels",
     ]  # fmt: skip
@@ -180,7 +177,6 @@ def test_accuracy_is_compared_at_equal_size_of_the_outputs(cooled) -> None:
 
 def test_the_figure_of_sizes_draws_means_over_the_gain(cooled) -> None:
     figure = extensions.against_size(cooled)
-    assert not plt.fignum_exists(figure.number)
     budget, temperature = (part.lines[0].get_xydata() for part in figure.axes[0].containers)
     assert np.allclose(budget, [[math.exp(-1), 30], [math.e, 70], [math.exp(4), 50]])
     assert np.allclose(temperature, [[1, 40], [math.exp(2), 61], [math.exp(4), 50]])
@@ -218,7 +214,6 @@ def test_extensions_are_judged_at_the_validated_budget(elsewhere) -> None:
 
 def test_the_figure_of_extensions_says_what_they_are(elsewhere) -> None:
     figure = extensions.against_budget(elsewhere)
-    assert not plt.fignum_exists(figure.number)
     assert figure.get_suptitle() == EXTENSION
     trades, pgm = figure.axes
     assert np.allclose(trades.containers[2].lines[0].get_xydata(), [[0, 70], [1, 50]])

@@ -2,7 +2,6 @@
 
 import math
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -71,7 +70,6 @@ def line(ax, count: int, marker: str, hollow: bool = False) -> np.ndarray:
 
 def test_gap_figure_draws_means_seeds_and_intervals(table) -> None:
     figure = gap.against_budget(table, paper=False)
-    assert not plt.fignum_exists(figure.number)
     upper, lower = figure.axes[0], figure.axes[2]  # FGM is the first of two columns
     assert np.allclose(line(upper, 2, "D"), [[0, 15], [1, 50]])
     assert np.allclose(line(lower, 2, "s"), [[0, 75], [1, 95]])
@@ -163,7 +161,6 @@ def history() -> pd.DataFrame:
 
 def test_curves_are_means_and_a_stopped_run_is_held(history) -> None:
     figure = curves.with_and_without(history, paper=False, window=1)
-    assert not plt.fignum_exists(figure.number)
     drawn = [line.get_xydata() for line in figure.axes[0].lines]
     assert np.allclose(drawn[0], [[1, 30], [2, 60], [3, 70]])  # no SN; 70 = (60 + 80 held) / 2
     assert np.allclose(drawn[1], [[2, 30]])

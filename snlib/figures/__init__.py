@@ -1,4 +1,4 @@
-"""Figures: a table in, a closed matplotlib Figure out. Nothing here trains or imports torch."""
+"""Figures: a table in, a Figure unknown to pyplot out. Nothing here trains or imports torch."""
 
 from snlib.figures.entries import Entry
 from snlib.figures.registry import REGISTRY

@@ -106,7 +106,7 @@ def protocols(table: pd.DataFrame, *, paper: bool = True) -> Figure:
     array[0, 0].set_ylim(0, 104)
     array[0, 0].set_ylabel("test accuracy under attack (%)")
     _legend(figure, runs, paper=paper)
-    return style.closed(figure)
+    return style.laid_out(figure)
 
 
 def _color(beta: float) -> str:
@@ -226,4 +226,4 @@ def perturbations(
         ax.spines[:].set(visible=True, color="0.8", linewidth=0.5)  # a digit's border is white
     array[0, 1].set_ylabel("perturbation δ")
     array[1, 0].set_ylabel("image, attacked")
-    return style.closed(figure)
+    return style.laid_out(figure)

@@ -145,7 +145,7 @@ def step_cost(table: pd.DataFrame) -> Figure:
         ax.axvline(AIMS[aim], color=style.FREE, linestyle="--", linewidth=1)
         ax.set_title(f"{aim} (aim {AIMS[aim]:g})", fontsize=9)
     figure.supxlabel("time / time of the plain step", fontsize=9)
-    return style.closed(figure)
+    return style.laid_out(figure)
 
 
 def attack_cost(table: pd.DataFrame) -> Figure:
@@ -164,7 +164,7 @@ def attack_cost(table: pd.DataFrame) -> Figure:
             ax.axvline(AIMS[f"PGM-15, {precision}"], color=style.FREE, linestyle="--", linewidth=1)
         ax.set_title(title, fontsize=9)
     figure.supxlabel("time / time of torchattacks      ● PGM-15   ◇ FGM", fontsize=9)
-    return style.closed(figure)
+    return style.laid_out(figure)
 
 
 def error_against_time(table: pd.DataFrame) -> Figure:
@@ -201,7 +201,7 @@ def error_against_time(table: pd.DataFrame) -> Figure:
         for name in names
     ]  # fmt: skip
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    return style.closed(figure)
+    return style.laid_out(figure)
 
 
 def layer_title(layer: str) -> str:
@@ -259,7 +259,7 @@ def cost_growth(table: pd.DataFrame) -> Figure:
             ax.lines[0].set_linestyle("none")
             ax.tick_params(axis="x", labelsize=7)
     axes[0].set_ylabel("time / plain step")
-    return style.closed(figure)
+    return style.laid_out(figure)
 
 
 def provenance(table: pd.DataFrame) -> str:

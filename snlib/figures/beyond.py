@@ -52,7 +52,7 @@ def factorial(table: pd.DataFrame) -> Figure:
         ax.axhline(2 ** len(FACTORS) - 0.5, color="#bbbbbb", linewidth=0.8)
         ax.grid(axis="y", visible=False)
     _legend(figure)
-    return style.closed(figure)
+    return style.laid_out(figure)
 
 
 def _matrix(ax: Axes, found: pd.DataFrame) -> None:
@@ -157,4 +157,4 @@ def factors(table: pd.DataFrame) -> Figure:
         frameon=False, fontsize=8,
         title="mean over the other factors; bars: 95 % interval over seeds", title_fontsize=8,
     )  # fmt: skip
-    return style.closed(figure)
+    return style.laid_out(figure)

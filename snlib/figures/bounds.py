@@ -90,7 +90,7 @@ def looseness(loose: pd.DataFrame) -> Figure:
         ax.margins(x=0.08)
     axes[0].set_ylabel("bound on the error\n(above 1 it says nothing)")
     _legend_of_bounds(figure)
-    return style.closed(figure)
+    return style.laid_out(figure)
 
 
 def _series(ax: Axes, rows: pd.DataFrame, places: dict, color: str, marker: str, line: str) -> None:

@@ -41,7 +41,7 @@ def convergence(table: pd.DataFrame) -> Figure:
     axes[0].set_ylabel("relative error below σ")
     axes[0].legend(loc="lower left", frameon=False, fontsize=8)
     figure.supxlabel("products with AᵀA", fontsize=9)
-    return style.closed(figure)
+    return style.laid_out(figure)
 
 
 def overshoots(table: pd.DataFrame) -> pd.DataFrame:
@@ -98,4 +98,4 @@ def overshoot(table: pd.DataFrame) -> Figure:
     axes[0].set_ylabel("norm above β")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
-    return style.closed(figure)
+    return style.laid_out(figure)

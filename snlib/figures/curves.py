@@ -140,7 +140,7 @@ def with_and_without(table: pd.DataFrame, *, paper: bool = True, window: int = 1
     for line in array:
         line[0].set_ylabel("accuracy under the\ntraining attack (%)")
     legend(figure, rows, window, paper=paper)
-    return style.closed(figure)
+    return style.laid_out(figure)
 
 
 def budget(rows: pd.DataFrame) -> str:

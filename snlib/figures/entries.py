@@ -20,7 +20,7 @@ class Entry:
         notebook: first two digits of the notebook that shows it.
         experiment: whose table it draws.
         caption: one sentence, with what the bars or bands are.
-        function: table -> closed Figure.
+        function: table -> Figure.
     """
 
     notebook: str

@@ -115,7 +115,7 @@ def against_size(table: pd.DataFrame) -> Figure:
         style.log_axis(ax, "median norm gain ‖f(x)‖ / ‖x‖ on test images")
     array[0, 0].set_ylabel("accuracy (%)")
     array[0, 0].legend(loc="best")
-    return style.closed(figure)
+    return style.laid_out(figure)
 
 
 def _over_gain(
@@ -264,4 +264,4 @@ def against_budget(table: pd.DataFrame) -> Figure:
         title="bars: 95 % interval over seeds; shaded: chosen by validation", title_fontsize=8,
     )  # fmt: skip
     figure.suptitle(EXTENSION, fontsize=8, color=style.PAPER)
-    return style.closed(figure)
+    return style.laid_out(figure)

@@ -63,7 +63,7 @@ def against_budget(table: pd.DataFrame, *, paper: bool = True) -> Figure:
     array[0, 0].set_ylabel("generalization gap (points)")
     array[1, 0].set_ylabel("accuracy under the\ntraining attack (%)")
     legend(figure, paper=paper)
-    return style.closed(figure)
+    return style.laid_out(figure)
 
 
 def level(gaps: list[Axes], shares: list[Axes]) -> None:

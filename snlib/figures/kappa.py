@@ -114,7 +114,7 @@ def kappa(table: pd.DataFrame) -> Figure:
         columnspacing=1.2,
         handlelength=1.2,
     )
-    return style.closed(figure)
+    return style.laid_out(figure)
 
 
 def _densities(ax: Axes, rows: pd.DataFrame) -> None:

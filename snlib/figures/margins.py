@@ -125,7 +125,7 @@ def margins(table: pd.DataFrame, norms: pd.DataFrame) -> Figure:
     place = dict(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     title = "training images, under the training attack for FGM and PGM"
     figure.legend([*handles, dotted], names, title=title, title_fontsize=8, **place)
-    return style.closed(figure)
+    return style.laid_out(figure)
 
 
 def _beside(ax, theirs: pd.DataFrame, kind: str, scheme: str, sn: bool) -> None:
@@ -203,7 +203,7 @@ def margin_sizes(table: pd.DataFrame, norms: pd.DataFrame) -> Figure:
     ]
     names = ["without SN", "with SN", "paper's mode (AlexNet, CIFAR-10, one run)"]
     figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    return style.closed(figure)
+    return style.laid_out(figure)
 
 
 def margins_from_records(table: pd.DataFrame) -> Figure:

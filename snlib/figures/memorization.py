@@ -160,7 +160,7 @@ def who_memorizes(table: pd.DataFrame, *, paper: bool = True, window: int = 10) 
         line[0].set_ylabel("training accuracy (%)")
     place = "lower row" if below else "dashed" if same else ""
     _legend(figure, rows, window, place)
-    return style.closed(figure)
+    return style.laid_out(figure)
 
 
 def _draw(ax: Axes, rows: pd.DataFrame, window: int, *, in_steps: bool) -> None:
@@ -256,7 +256,7 @@ def capacity_probe(table: pd.DataFrame, norms: pd.DataFrame) -> Figure:
     right.set(xscale="log", xlabel="√Φ of the trained net (Theorem 1)", ylim=(-4, 104))
     right.set_ylabel("edge over guessing on\nrandom labels (%)")
     right.legend(loc="lower right", frameon=False)
-    return style.closed(figure)
+    return style.laid_out(figure)
 
 
 def capacity_probe_from_records(table: pd.DataFrame) -> Figure:

@@ -140,4 +140,4 @@ def norm_gain(table: pd.DataFrame) -> Figure:
         columnspacing=1.4,
         handlelength=1.4,
     )
-    return style.closed(figure)
+    return style.laid_out(figure)

@@ -175,7 +175,7 @@ def further_curves(loaded: Mapping[str, pd.DataFrame | None], *, window: int = 1
     measured = [rows for rows in drawn if not rows.empty]
     everything = pd.concat(measured) if measured else None
     curves.legend(figure, everything, window)
-    return style.closed(figure)
+    return style.laid_out(figure)
 
 
 def _draw(

@@ -79,11 +79,12 @@ def each_measure(measured: pd.DataFrame) -> Callable[[str], Figure]:
     rows = []
     for row, (scheme, runs) in zip(array, groups.items(), strict=True):
         settings = varied(runs)
+        shown = {measure: _shown(runs, measure, settings) for measure in MEASURES}
         panels = dict(zip(columns, row, strict=True))
         for name in set(SETTINGS) - set(settings):
             panels.pop(name).set_visible(False)
         row[0].set_ylabel(f"{style.SCHEMES[scheme]}: gap (points)")
-        rows.append((runs, settings, {name: _Panel(ax, name) for name, ax in panels.items()}))
+        rows.append((shown, {name: _Panel(ax, name) for name, ax in panels.items()}))
     titles = {"all": "all runs"} | {name: text for name, (text, _) in SETTINGS.items()}
     titles["beta"] += " (also inside Φ)"
     for ax, name in zip(array[0], columns, strict=True):
@@ -93,24 +94,50 @@ def each_measure(measured: pd.DataFrame) -> Callable[[str], Figure]:
 
     def paint(measure: str) -> Figure:
         nonlocal laid_out
-        for runs, settings, panels in rows:
-            found = ranking.by_seed(runs, measure, "gap", settings)
-            taus = statistics.means(found, ["setting"], "tau").set_index("setting")
-            points = runs.groupby(settings, as_index=False)[[measure, "gap"]].mean()
+        for shown, panels in rows:
+            places, lines, taus = shown[measure]
             for name, panel in panels.items():
-                panel.paint(points, settings, measure, *taus.loc[name, ["mean", "half"]])
+                panel.paint(places, lines.get(name, []), *taus[name])
         label.set_text(f"log10 of {MEASURES[measure]}")
-        laid_out = laid_out or bool(style.closed(figure))  # once: that takes most of the time
+        laid_out = laid_out or bool(style.laid_out(figure))  # once: that takes most of the time
         return figure
 
     return paint
+
+
+Lines = dict[str, list[np.ndarray]]
+
+
+def _shown(
+    runs: pd.DataFrame, measure: str, settings: list[str]
+) -> tuple[np.ndarray, Lines, dict[str, tuple[float, float]]]:
+    """What a row's panels show of a measure.
+
+    Returns:
+        Points (n, 2), gaps in points of a hundred; by setting the lines that join those which
+        differ in it alone; by setting, and for "all" runs, tau and half of its interval.
+    """
+    found = ranking.by_seed(runs, measure, "gap", settings)
+    found = statistics.means(found, ["setting"], "tau").set_index("setting")
+    points = runs.groupby(settings, as_index=False)[[measure, "gap"]].mean()
+    places = np.column_stack([points[measure], 100 * points["gap"]]).astype(float)
+    lines = {}
+    for setting in settings:
+        others = [name for name in settings if name != setting]
+        group_of = np.zeros(len(points), int)
+        if others:
+            group_of = points.groupby(others).ngroup().to_numpy()
+        groups = [places[group_of == number] for number in np.unique(group_of)]
+        lines[setting] = [group[np.argsort(group[:, 0])] for group in groups]
+    taus = {name: (row["mean"], row["half"]) for name, row in found.iterrows()}
+    return places, lines, taus
 
 
 class _Panel:
     """One setting's panel of one scheme: dots, joining lines, tau."""
 
     def __init__(self, ax: Axes, setting: str) -> None:
-        self._ax, self._setting = ax, setting
+        self._ax = ax
         color = SETTINGS[setting][1] if setting in SETTINGS else "none"
         (self._dots,) = ax.plot([], [], "o", color="#888888", markersize=2.5, zorder=3)
         self._pairs = ax.add_collection(LineCollection([], colors=color, linewidths=1))
@@ -119,16 +146,10 @@ class _Panel:
             bbox=dict(facecolor="white", edgecolor="none", pad=1, alpha=0.8),
         )  # fmt: skip
 
-    def paint(
-        self, points: pd.DataFrame, settings: list[str], measure: str, tau: float, half: float
-    ) -> None:
-        places = np.column_stack([points[measure], 100 * points["gap"]]).astype(float)
+    def paint(self, places: np.ndarray, lines: list[np.ndarray], tau: float, half: float) -> None:
+        """Show one measure."""
         self._dots.set_data(*places.T)
-        if self._setting in settings:
-            others = [name for name in settings if name != self._setting]
-            group_of = points.groupby(others).ngroup().to_numpy()
-            groups = [places[group_of == number] for number in np.unique(group_of)]
-            self._pairs.set_segments([group[np.argsort(group[:, 0])] for group in groups])
+        self._pairs.set_segments(lines)
         self._tau.set_text(f"τ = {tau:+.2f} ± {half:.2f}")
         (left, low), (right, high) = places.min(axis=0), places.max(axis=0)
         wide, tall = (right - left) or 1.0, (high - low) or 1.0
@@ -175,7 +196,7 @@ def taus(measured: pd.DataFrame) -> Figure:
     axes[0].invert_yaxis()
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False, fontsize=8)
-    return style.closed(figure)
+    return style.laid_out(figure)
 
 
 def ranks_from_records(table: pd.DataFrame) -> Figure:

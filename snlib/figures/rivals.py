@@ -130,7 +130,7 @@ def rivals(table: pd.DataFrame) -> Figure:
         left.set_title(f"{case.partition(' ')[2]}, {case.partition(' ')[0]} training", fontsize=9)
         middle.set_title("each as validation chose", fontsize=9)
         right.set_title("all settings, by their true norms", fontsize=9)
-    return style.closed(figure)
+    return style.laid_out(figure)
 
 
 def _dots(ax: Axes, runs: pd.DataFrame, column: str, label: str) -> None:

@@ -81,7 +81,7 @@ def against_eps(table: pd.DataFrame, *, paper: bool = True) -> Figure:
     for line in array:
         line[0].set_ylabel("test error (%)")
     _legend(figure, rows, paper=paper)
-    return style.closed(figure)
+    return style.laid_out(figure)
 
 
 def every_pair(table: pd.DataFrame) -> Figure:
@@ -107,7 +107,7 @@ def every_pair(table: pd.DataFrame) -> Figure:
         ax.set_title(name if "," in name else f"{name} attack", fontsize=9)
     array[0, 0].set_ylim(0, 104)
     _legend(figure, rows, paper=False)
-    return style.closed(figure)
+    return style.laid_out(figure)
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, net: str, attack: str, *, paper: bool) -> None:
@@ -198,7 +198,7 @@ def at_step(rows: pd.DataFrame) -> Callable[[str, int], Figure]:
         bars = ax.vlines([place + shift for place in range(len(columns))], 0, 0, color=color)
         marks[sn] = (shift, means, seeds, bars)
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    style.closed(figure)
+    style.laid_out(figure)
 
     def draw(net: str, step: int) -> Figure:
         names, points = [], {sn: [] for sn in LOOK}

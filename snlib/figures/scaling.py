@@ -107,4 +107,4 @@ def many_runs(table: pd.DataFrame) -> Figure:
     right.set_xticks(hours.index)
     right.xaxis.set_major_formatter(ScalarFormatter())
     right.xaxis.set_minor_formatter(NullFormatter())
-    return style.closed(figure)
+    return style.laid_out(figure)

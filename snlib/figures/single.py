@@ -7,7 +7,6 @@ time.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 
@@ -76,7 +75,7 @@ def norm_gain(table: pd.DataFrame) -> Callable[[float], Figure]:
     place = dict(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     figure.legend([bound, mode], names, **place)
     ax.set_title("β", fontsize=10)
-    style.closed(figure)
+    style.laid_out(figure)
 
     def draw(beta: float) -> Figure:
         require(beta in lines, f"beta is {beta!r}; recorded are {sorted(lines)}.")
@@ -106,14 +105,20 @@ def margins(table: pd.DataFrame, norms: pd.DataFrame) -> Callable[..., Figure]:
     """
     nets = norms[norms["labels"] == "true"].to_dict("records")
     samples = {net["run"]: densities.of(of_margins.of_net(table, net)) for net in nets}
-    canvas = functools.cache(lambda scheme, kind: _Margins(nets, samples, scheme, kind))
+    schemes = [name for name in PAPER_BETA if any(net["scheme"] == name for net in nets)]
+    canvases = {  # all at once: a reader who moves a slider does not wait for a layout
+        (scheme, kind): _Margins(nets, samples, scheme, kind)
+        for scheme in schemes
+        for kind in DIVIDED_BY
+    }
 
     def draw(scheme: str, beta: float, divided_by: str = "published") -> Figure:
         one_of("divided_by", divided_by, DIVIDED_BY)
         own = [net for net in nets if net["scheme"] == scheme and net["beta"] == beta]
         require(len(own) > 0, f"no run of scheme={scheme}, beta={beta} is recorded.")
+        one_of("scheme", scheme, PAPER_BETA)
         negative = float(np.mean([(samples[net["run"]] < 0).mean() for net in own]))
-        return canvas(scheme, divided_by).draw(beta, negative)
+        return canvases[scheme, divided_by].draw(beta, negative)
 
     return draw
 
@@ -160,7 +165,7 @@ class _Margins:
         self.axes[1].set_xlabel(f"log₁₀ of positive margins / {DIVIDED_BY[kind]}")
         self.scheme = style.SCHEMES[scheme]
         self.title = self.figure.suptitle(self.scheme, fontsize=10)
-        style.closed(self.figure)
+        style.laid_out(self.figure)
 
     def draw(self, beta: float, negative: float) -> Figure:
         """Show one budget; `negative` is its share of negative margins."""

@@ -107,7 +107,7 @@ def ranks(table: pd.DataFrame) -> Figure:
     place = dict(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     title = "PGM nets, one radius; mean and 95 % interval over seeds"
     figure.legend(handles, labels, title=title, title_fontsize=8, **place)
-    return style.closed(figure)
+    return style.laid_out(figure)
 
 
 def _over_beta(ax: Axes, runs: pd.DataFrame, values: pd.Series, name: str, shift: float) -> None:

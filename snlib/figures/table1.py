@@ -66,7 +66,7 @@ def scatter(ours: pd.DataFrame) -> Figure:
         ax.axhline(0, color="#999999", linewidth=0.8)
     axes[0].set(ylim=(low, high), ylabel="Gain in test acc after SN")
     _legend(figure, theirs, means)
-    return style.closed(figure)
+    return style.laid_out(figure)
 
 
 def _beyond(ax, rows: pd.DataFrame, high: float) -> None:
@@ -132,7 +132,7 @@ def parts(ours: pd.DataFrame) -> Figure:
     )
     axes[0].text(0.02, 0.03, text, transform=axes[0].transAxes, fontsize=7, color="#666666")
     figure.legend(handles=_kinds(means), loc="outside lower center", ncols=8, fontsize=8)
-    return style.closed(figure)
+    return style.laid_out(figure)
 
 
 def _gain_lines(ax, low: pd.Series, high: pd.Series) -> None:

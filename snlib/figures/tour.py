@@ -36,7 +36,7 @@ def one_scheme(table: pd.DataFrame, scheme: str = "pgm", *, paper: bool = True) 
     array[0, 0].set_ylim(bottom=min(0, array[0, 0].get_ylim()[0]))
     array[0, 1].set_ylim(0, 104)
     gap.legend(figure, paper=paper, columns=3)
-    return style.closed(figure)
+    return style.laid_out(figure)
 
 
 def attacked(
@@ -81,4 +81,4 @@ def attacked(
             ax.spines[:].set_visible(False)
     for ax, words in zip(array[:, 0], ("image", "attack", "attacked"), strict=True):
         ax.set_ylabel(words)
-    return style.closed(figure)
+    return style.laid_out(figure)

@@ -51,7 +51,7 @@ def forest(judged: pd.DataFrame) -> Figure:
         title = TITLES.get(scale, scale)
         axes[0, 1].text(place, 1.0, title, ha="center", va="bottom", fontsize=7.5)
     figure.legend(handles=_legend(scales), loc="outside lower center", ncols=4, fontsize=8)
-    return style.closed(figure)
+    return style.laid_out(figure)
 
 
 def _row(ax, rows: pd.DataFrame, scales: list[str]) -> None:
