@@ -6,6 +6,7 @@ import itertools
 import math
 
 import pytest
+import torch
 
 from snlib import models
 from snlib.experiments import BASE, experiment
@@ -111,4 +112,6 @@ def test_every_net_takes_the_images_that_it_is_given():
             side = sides.get(run.data, 28)
             seen.add((run.net, (channels, side, side)))
     for net, shape in seen:
-        models.build(net, shape, width=0.05)
+        built = models.build(net, shape, width=0.05)
+        built.eval()  # batch norm takes no single image in training
+        assert built(torch.zeros(1, *shape)).shape == (1, 10), (net, shape)

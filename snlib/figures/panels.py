@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from snlib import tables
 from snlib.errors import UserError
+from snlib.experiments.curves import ELU, INF, LARGER
 from snlib.figures import curves, style
 
 
@@ -49,29 +50,29 @@ FIGURES: dict[str, tuple[str, str, tuple[Panel, ...]]] = {
         "F-elu",
         "fig_train_elu_alexnet_l2",
         (
-            Panel("ELU-AlexNet FGM", "elu_alexnet", "fgm", 1.6),
-            Panel("ELU-AlexNet PGM", "elu_alexnet", "pgm", 1.6),
-            Panel("ELU-AlexNet WRM", "elu_alexnet", "wrm", 1.3),
+            Panel("ELU-AlexNet FGM", "elu_alexnet", "fgm", ELU["fgm"]),
+            Panel("ELU-AlexNet PGM", "elu_alexnet", "pgm", ELU["pgm"]),
+            Panel("ELU-AlexNet WRM", "elu_alexnet", "wrm", ELU["wrm"]),
         ),
     ),
     "curves_inception_resnet": (
         "F-inc-res",
         "fig_train_inception_resnet_l2",
         (
-            Panel("Inception PGM", "inception", "pgm", 1.6),
-            Panel("Inception WRM", "inception", "wrm", 1.0),
-            Panel("ResNet PGM", "resnet", "pgm", 2.5),
-            Panel("ResNet WRM", "resnet", "wrm", 1.6),
+            Panel("Inception PGM", "inception", "pgm", LARGER["inception", "pgm"]),
+            Panel("Inception WRM", "inception", "wrm", LARGER["inception", "wrm"]),
+            Panel("ResNet PGM", "resnet", "pgm", LARGER["resnet", "pgm"]),
+            Panel("ResNet WRM", "resnet", "wrm", LARGER["resnet", "wrm"]),
         ),
     ),
     "curves_linf": (
         "F-linf",
         "fig_train_alexnet_linf",
         (
-            Panel("AlexNet FGM linf eps=0.1", "alexnet", "fgm", 1.3, 0.1),
-            Panel("AlexNet PGM linf eps=0.1", "alexnet", "pgm", 1.6, 0.1),
-            Panel("AlexNet FGM linf eps=0.3", "alexnet", "fgm", 1.3, 0.3),
-            Panel("AlexNet PGM linf eps=0.3", "alexnet", "pgm", 1.3, 0.3),
+            Panel("AlexNet FGM linf eps=0.1", "alexnet", "fgm", INF["fgm", 0.1], 0.1),
+            Panel("AlexNet PGM linf eps=0.1", "alexnet", "pgm", INF["pgm", 0.1], 0.1),
+            Panel("AlexNet FGM linf eps=0.3", "alexnet", "fgm", INF["fgm", 0.3], 0.3),
+            Panel("AlexNet PGM linf eps=0.3", "alexnet", "pgm", INF["pgm", 0.3], 0.3),
         ),
     ),
 }
