@@ -180,6 +180,26 @@ def load(name: str, scale: str = "quick", store: str | Path | Store = "recorded"
     return table
 
 
+def nearer(name: str, store: str | Path | Store = "recorded") -> dict[str, pd.DataFrame]:
+    """The tables of an experiment at the scales that are nearer to the paper than quick.
+
+    Args:
+        name: the experiment.
+        store: as for `load`; the committed evidence has them, what `make workbook` computes not.
+
+    Returns:
+        scale -> table as of `load`, of those that are recorded, nearest first: "paper" and
+        "paper@<data set>", then "laptop".
+
+    Raises:
+        UserError: as of `load`, for a table that is there and does not fit.
+    """
+    folder = results.store(store).root
+    found = {path.stem.partition(".")[2] for path in folder.glob(f"{name}.*.csv")} - {"quick"}
+    order = sorted(found, key=lambda scale: (scale == "laptop", "@" in scale, scale))
+    return {scale: load(name, scale=scale, store=store) for scale in order}
+
+
 def benchmarks(name: str = "*", folder: Path | None = None) -> pd.DataFrame:
     """What benchmarks measured, one quantity of one contestant in one setting a row.
 

@@ -309,3 +309,19 @@ def test_quantities_that_are_not_there_are_named(store, tmp_path):
         tables.measured("tiny", ("wit", "loss", "margin"), store=store)
     with pytest.raises(UserError, match=r"nothing is recorded of tiny at scale laptop"):
         tables.measured("tiny", ("loss",), "laptop", store=store)
+
+
+def test_tables_of_larger_scales_come_nearest_first(store):
+    assert tables.nearer("tiny", store) == {}
+    content = store.table_path("tiny", "quick").read_text(encoding="utf-8")
+    runs = {scale: TINY.at(scale) for scale in ("laptop", "paper", "paper@fashion_mnist_subset")}
+    for scale, of_scale in runs.items():
+        for run in of_scale:
+            save_record(record_of(run), store)
+        tables.write("tiny", scale, store)
+    found = tables.nearer("tiny", store)
+    assert [*found] == ["paper", "paper@fashion_mnist_subset", "laptop"]
+    for scale, table in found.items():
+        pd.testing.assert_frame_equal(table, tables.load("tiny", scale, store))
+        assert table.attrs["provenance"]["scale"] == scale
+    assert store.table_path("tiny", "quick").read_text(encoding="utf-8") == content

@@ -134,7 +134,7 @@ def norm_gain(table: pd.DataFrame) -> Figure:
         handles,
         labels,
         loc="outside lower center",
-        ncols=5,
+        ncols=4,
         frameon=False,
         fontsize=8,
         columnspacing=1.4,
