@@ -76,6 +76,8 @@ def freshness(code: list) -> list[str]:
             if output.output_type == "error" and not expected:
                 found.append(f"stores an error: {output.ename}")
             text = output.get("text", output.get("data", {}).get("text/plain", ""))
+            if text.startswith("<Figure") and "image/png" not in output.data:
+                found.append(f"shows no picture: {text}")
             if ABSOLUTE.search(text):
                 found.append(f"prints a path: {text.strip()}")
     return found
@@ -204,6 +206,9 @@ FAULTS = {
     "cells were run as [1, None]": lambda notebook: notebook.cells[3].update(execution_count=None),
     "cells were run as [1, 7]": lambda notebook: notebook.cells[3].update(execution_count=7),
     "stores an error": output("error", ename="TypeError", evalue="", traceback=[]),
+    "shows no picture": output(
+        "display_data", data={"text/plain": "<Figure size 1x1 with 1 Axes>"}
+    ),
     "prints a path": output("stream", text="in /home/someone/x"),
     "not plain Python": source("%matplotlib inline"),
     "ends in ';'": source("print(1);"),

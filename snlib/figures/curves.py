@@ -54,6 +54,38 @@ def by_epoch(table: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
+def at_the_end(rows: pd.DataFrame, window: int = 10) -> pd.DataFrame:
+    """Where the curves end, in percent: means over seeds with half of the 95 % interval.
+
+    The last epochs of a run are averaged first, since single epochs are noisy.
+
+    Args:
+        rows: of `by_epoch`.
+        window: how many epochs.
+
+    Returns:
+        DataFrame scheme, beta, quantity (train, validation, gap, and best: the highest validation
+        accuracy of any epoch), mean, half, seeds.
+    """
+    keys = ["scheme", "beta", "seed", "split"]
+    rows = rows.assign(percent=100 * rows["accuracy"])
+    last = rows["epoch"] > rows.groupby(keys)["epoch"].transform("max") - window
+    ends = rows[last].groupby(keys)["percent"].mean().unstack("split")
+    ends["gap"] = ends["train"] - ends["validation"]
+    validated = rows[rows["split"] == "validation"]
+    ends["best"] = validated.groupby(keys[:3])["percent"].max()
+    values = ends.rename_axis(columns="quantity").stack().rename("value").reset_index()
+    return statistics.means(values, ["scheme", "beta", "quantity"])
+
+
+def as_text(ends: pd.DataFrame) -> pd.DataFrame:
+    """`at_the_end` for printing: a row a scheme and beta, a column a quantity, mean ± half."""
+    text = [f"{row['mean']:.1f} ± {row['half']:.1f}" for _, row in ends.iterrows()]
+    shown = ends.assign(text=[one.replace(" ± nan", "") for one in text])
+    shown = shown.pivot(index=["scheme", "beta"], columns="quantity", values="text")
+    return shown[["train", "validation", "gap", "best"]]
+
+
 def smoothed(rows: pd.DataFrame, window: int = 10) -> pd.DataFrame:
     """Curves of one setting: trailing means, each held once its run has stopped early.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import pandas as pd
@@ -37,6 +38,47 @@ def published_rows(scheme: str) -> pd.DataFrame:
         columns={"train_acc": "train", "test_acc": "test", "train_minus_test": "gap"}
     )
     return rows[["beta", "train", "test", "gap"]].sort_values("beta").reset_index(drop=True)
+
+
+def by_budget(runs: pd.DataFrame) -> pd.DataFrame:
+    """Gaps in points as text, mean ± half of the 95 % interval: a row a scheme, a column a beta.
+
+    Args:
+        runs: of `statistics.accuracies`.
+    """
+    gaps = statistics.means(runs, ["scheme", "beta"], "gap")
+    text = [f"{100 * row['mean']:.0f} ± {100 * row['half']:.0f}" for _, row in gaps.iterrows()]
+    gaps["points"] = [one.replace(" ± nan", "") for one in text]
+    return gaps.pivot(index="scheme", columns="beta", values="points").fillna("")
+
+
+def chosen(runs: pd.DataFrame) -> pd.DataFrame:
+    """The budget that validation chose beside no budget, and the paper's: gap, train and test.
+
+    Args:
+        runs: of `statistics.accuracies`.
+
+    Returns:
+        DataFrame, a row a scheme and one of these numbers, all in points: scheme, beta, quantity,
+        free and capped (means over seeds, without SN and at that beta), change (mean of the
+        difference between the two nets of a seed), half (of its 95 % interval), verdict (whether
+        that interval excludes 0), paper_beta, paper_free, paper_capped (one run each).
+    """
+    rows = []
+    for scheme, beta in statistics.chosen(runs).items():  # best mean validation accuracy, inf too
+        own = runs[runs["scheme"] == scheme].set_index("seed")
+        paper = published_rows(scheme)  # with SN, then without
+        for name in ("gap", "train", "test"):
+            free, capped = (100 * own.loc[own["beta"] == b, name] for b in (math.inf, beta))
+            change, half = statistics.interval((capped - free).dropna())
+            verdict = "unclear" if not abs(change) > half else "up" if change > 0 else "down"
+            row = {"scheme": scheme, "beta": beta, "quantity": name}
+            row |= {"free": free.mean(), "capped": capped.mean()}
+            row |= {"change": change, "half": half, "verdict": verdict}
+            row |= {"paper_beta": paper["beta"].iloc[0]}
+            row |= {"paper_free": 100 * paper[name].iloc[1]}
+            rows.append(row | {"paper_capped": 100 * paper[name].iloc[0]})
+    return pd.DataFrame(rows)
 
 
 def against_budget(table: pd.DataFrame, *, paper: bool = True) -> Figure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from snlib import densities
+from snlib import densities, statistics
 from snlib.errors import require
 from snlib.figures import published, style
 
@@ -45,6 +46,28 @@ def kappas(table: pd.DataFrame) -> pd.DataFrame:
                 "mode": densities.mode(sample),
             }
         )
+    return pd.DataFrame(rows)
+
+
+def beside_paper(smallest: pd.DataFrame) -> pd.DataFrame:
+    """Gradient norms by budget and scheme, and the paper's modes at its one budget.
+
+    Args:
+        smallest: of `kappas`.
+
+    Returns:
+        DataFrame beta, scheme, log10 of kappa, of the 1 % and of the 5 % quantile (text, mean ±
+        half of the 95 % interval over seeds), below .01 (share), mode, and the paper's mode.
+    """
+    theirs = published_kappas().set_index("scheme")["mode"]
+    rows = []
+    for (beta, scheme), nets in smallest.groupby(["beta", "scheme"]):
+        row = {"beta": style.beta_label(beta), "scheme": scheme}
+        for name, column in (("κ", "minimum"), ("1 %", "quantile_01"), ("5 %", "quantile_05")):
+            mean, half = statistics.interval(np.log10(nets[column]))
+            row[f"log10 {name}"] = f"{mean:.2f} ± {half:.2f}".replace(" ± nan", "")
+        row |= {"below .01": nets["below_01"].mean(), "mode": nets["mode"].mean()}
+        rows.append(row | {"| paper": theirs[scheme] if beta == BETA else math.nan})
     return pd.DataFrame(rows)
 
 

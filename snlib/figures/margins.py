@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from snlib import densities
+from snlib import densities, statistics
 from snlib.errors import require
 from snlib.figures import published, style
 
@@ -55,6 +55,58 @@ def summary(table: pd.DataFrame, norms: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+KEYS = ["scheme", "labels", "sn"]
+
+
+def raw_beside_paper(nets: pd.DataFrame) -> pd.DataFrame:
+    """Raw margins: share of negative ones, mode and median as text, and the paper's mode.
+
+    Args:
+        nets: of `summary`.
+    """
+    shown = nets.groupby(KEYS)[["negative"]].mean()
+    for column in ("mode", "median"):
+        shown[column] = _text(nets, column, 2)
+    shown["| paper"] = _largest_modes()["raw"].reindex(shown.index)
+    return shown
+
+
+def normalized_beside_paper(nets: pd.DataFrame, norms: pd.DataFrame) -> pd.DataFrame:
+    """log10 of normalized modes, of the paper's, of kappa and of sqrt(Phi), as text.
+
+    A mode that is negative in any seed has no logarithm: its cell is empty.
+
+    Args:
+        nets: of `summary`.
+        norms: of `snlib.bounds.normalizations(table)`.
+    """
+    sizes = norms[["scheme", "labels", "seed", "beta", "kappa", "theorem"]].assign(
+        sn=norms["beta"].map(math.isfinite), kappa=np.log10(norms["kappa"])
+    )
+    logs = nets.merge(sizes, on=[*KEYS, "seed"], suffixes=("", " norm"))
+    for column in ("published", "theorem"):
+        logs[column] = np.log10(logs[column].where(logs[column] > 0))
+    paper = _largest_modes()["published"]
+    columns = {"published": "mode/published", "theorem": "mode/sqrt(Phi)", "kappa": "κ"}
+    columns |= {"theorem norm": "sqrt(Phi)"}
+    shown = pd.DataFrame({name: _text(logs, column, 1) for column, name in columns.items()})
+    shown.insert(1, "| paper", np.log10(paper.reindex(shown.index).astype(float)))
+    return shown
+
+
+def _largest_modes() -> pd.Series:
+    """The paper's modes by kind and `KEYS`; of the two of PGM without SN the larger."""
+    return published_modes().groupby(["kind", *KEYS])["mode"].max()
+
+
+def _text(nets: pd.DataFrame, column: str, digits: int) -> pd.Series:
+    """Mean ± half of the interval over seeds, "" where a seed has none."""
+    means = statistics.means(nets, KEYS, column).set_index(KEYS)
+    text = [f"{row['mean']:.{digits}f} ± {row['half']:.{digits}f}" for _, row in means.iterrows()]
+    text = [one.replace("nan ± nan", "").replace(" ± nan", "") for one in text]
+    return pd.Series(text, index=means.index)
 
 
 def divided(margin: float | np.ndarray, log10_norm: float) -> float | np.ndarray:

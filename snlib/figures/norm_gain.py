@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from snlib import densities
+from snlib import densities, statistics
 from snlib.errors import require
 from snlib.figures import published, style
 
@@ -52,6 +52,24 @@ def published_gains() -> dict[float, float]:
     rows = published.curves("fig_norm_gain")
     betas = [float(re.match(r"beta=([\d.]+|inf)", name)[1]) for name in rows["series"]]
     return dict(zip(betas, rows["x"], strict=True))
+
+
+def beside_paper(summary: pd.DataFrame) -> pd.DataFrame:
+    """Median gain, product of the norms, and the paper's modes: a row a beta.
+
+    Args:
+        summary: of `gains`.
+
+    Returns:
+        DataFrame mean and half (of the median gain, over seeds), product (of the layers' norms),
+        over (product over median), paper (the mode of its figure), paper_over (beta^5 over it).
+    """
+    shown = statistics.means(summary, ["beta"], "median").set_index("beta")[["mean", "half"]]
+    shown["product"] = summary.groupby("beta")["product"].mean()
+    shown["over"] = shown["product"] / shown["mean"]
+    shown["paper"] = pd.Series(published_gains())
+    shown["paper_over"] = [beta**5 / shown["paper"].get(beta, math.nan) for beta in shown.index]
+    return shown.astype(float)
 
 
 def _legend(ax) -> tuple[list, list]:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import seaborn
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -45,24 +45,20 @@ def axes(
     rows: int = 1,
     columns: int = 1,
     size: tuple[float, float] = (4.0, 3.0),
-    *,
-    layout: str | None = None,
     **options: object,
 ) -> tuple[Figure, np.ndarray]:
     """A figure in the workbook's style and its axes, as an array (rows, columns).
 
-    pyplot does not know it, so that a notebook shows it as the value of a cell and nowhere else,
-    also where drawing breaks off.
+    pyplot makes it, which teaches a notebook to show figures, and forgets it at once: it is shown
+    as the value of a cell and nowhere else, also where drawing breaks off.
 
     Args:
         size: width and height of the whole figure, in inches.
-        layout: "none" for one by hand.
-        options: for `Figure.subplots`, such as sharey.
+        options: for `plt.subplots`, such as sharey.
     """
     with matplotlib.rc_context(RC):
-        figure = Figure(figsize=size, layout=layout)
-        FigureCanvasAgg(figure)
-        array = figure.subplots(rows, columns, squeeze=False, **options)
+        figure, array = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
+    plt.close(figure)
     return figure, array
 
 
