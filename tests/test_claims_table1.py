@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from snlib import claims
-from snlib.claims import choice, table1
+from snlib.claims import beside, choice, table1
 from snlib.results import ROOT
 
 INF = math.inf
@@ -210,3 +210,23 @@ def test_whole_seeds_and_the_larger_of_equals() -> None:
     )
     assert list(choice.whole(runs, ["case"])["seed"]) == [0, 0, 0]
     assert choice.chosen(runs, ["case"], "beta").to_dict("records") == [{"case": "a", "beta": 2.0}]
+
+
+def test_rows_on_a_part_of_the_data_stand_beside_the_papers_own() -> None:
+    cells = three_seeds("mlp1", "fgm", (0.90, 0.80, 0.70), (0.95, 0.85, 0.80))
+    cells |= three_seeds("wide_resnet", "fgm", (0.9, 0.8, 0.7), (0.9, 0.8, 0.7))  # not the paper's
+    part = table1.measured(rows(cells, train_size=2000))
+    whole = table1.measured(rows(three_seeds("mlp1", "fgm", (0.9, 0.8, 0.7), (0.9, 0.8, 0.7))))
+    (found,) = beside.analogues(pd.concat([part, whole])).to_dict("records")
+    assert found["data"].startswith("mnist, ") and found["net"] == "mlp1"
+    assert found["gain_here"] == pytest.approx(0.11) and found["seeds"] == 3
+    assert found["rise_here"] == pytest.approx(0.05)
+    theirs = table1.published().set_index(table1.KEY).loc[("mnist", "mlp1", "fgm", 2.0, 0.0)]
+    assert (found["gain"], found["beta"]) == (theirs["gain"], theirs["beta"])
+    (line,) = beside.printed_analogues(pd.DataFrame([found])).to_dict("records")
+    assert line["gain"].startswith("+0.110 ± ") and line["rise"] == "+0.050"
+    assert line["gain "] == f"{theirs['gain']:+.3f}" and line["train "] == "0.88"
+    jpeg = table1.measured(
+        rows(three_seeds("alexnet", "pgm", (0.9, 0.5, 0.5), (0.8, 0.6, 0.6)), data="cifar10_jpeg")
+    )
+    assert beside.analogues(jpeg)["free_test"].round(2).tolist() == [0.50]

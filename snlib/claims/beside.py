@@ -59,6 +59,32 @@ def side_by_side(ours: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def analogues(ours: pd.DataFrame) -> pd.DataFrame:
+    """Our rows on a part of the paper's data, or on recompressed images, beside the paper's own.
+
+    The same net (perhaps thinner) and training, on fewer or other images: never the same setting.
+
+    Args:
+        ours: of `rows`.
+
+    Returns:
+        DataFrame, a row a configuration: the columns of `KEY` (ours), those of `published` but
+        `KEY`, and of ours as in `means`.
+    """
+    mine = means(ours)
+    paper = mine["data"].str.partition(",")[0].str.removesuffix("_jpeg")
+    mine = mine.assign(paper=paper)[~mine["data"].isin(set(published()["data"]))]
+    theirs = published().rename(columns={"data": "paper"})
+    return mine.merge(theirs, on=["paper", *KEY[1:]]).drop(columns="paper")
+
+
+def nearer(store: str = "recorded") -> dict[str, list[pd.DataFrame]]:
+    """`load` at every scale nearer to the paper than quick that has a table, nearest first."""
+    scales = {scale for name in TABLES for scale in tables.nearer(name, store)}
+    order = sorted(scales, key=lambda scale: (scale == "laptop", "@" in scale, scale))
+    return {scale: load(scale, store) for scale in order}
+
+
 def means(ours: pd.DataFrame) -> pd.DataFrame:
     """A row a configuration: `SHOWN`, rise, reduction (means over seeds, `_here`), half, seeds."""
     found = []
@@ -133,6 +159,27 @@ def printed(both: pd.DataFrame) -> pd.DataFrame:
             "state": ("measured, " + both["seeds"].astype(str) + " seeds").where(
                 there, "not measured"
             ),
+        }
+    )
+
+
+def printed_analogues(found: pd.DataFrame) -> pd.DataFrame:
+    """`analogues` in words: ours, `|`, and the paper's; `rise` is that of training accuracy."""
+    return pd.DataFrame(
+        {
+            "data": found["data"],
+            "net": found["net"],
+            "training": training(found),
+            "beta": found["beta_here"].map("{:g}".format),
+            "train": _two(found["free_train_here"]),
+            "test": _two(found["free_test_here"]),
+            "gain": _signed(found["gain_here"], found["half"]),
+            "rise": _signed(found["rise_here"]),
+            "| paper: beta": found["beta"].map("{:g}".format),
+            "train ": _two(found["free_train"]),
+            "test ": _two(found["free_test"]),
+            "gain ": _signed(found["gain"]),
+            "rise ": _signed(found["rise"]),
         }
     )
 
