@@ -76,12 +76,16 @@ def chosen(runs: pd.DataFrame) -> dict[str, float]:
     """The budget of each scheme with the best mean validation accuracy, no budget (inf) included.
 
     The paper chooses so, of one run a budget. Of equally good budgets the larger one is taken, so
-    that a tie never speaks for the budget.
+    that a tie never speaks for the budget. Budgets that lack seeds which others have, as in a grid
+    half recorded, are not chosen from.
 
     Args:
         runs: as `accuracies` returns it.
     """
-    means = runs.groupby(["scheme", "beta"])["validation"].mean().round(9)
+    groups = runs.groupby(["scheme", "beta"])["validation"]
+    seeds = groups.size()
+    whole = seeds == seeds.groupby(level="scheme").transform("max")
+    means = groups.mean().round(9)[whole]
     best = means[means == means.groupby(level="scheme").transform("max")].reset_index()
     largest = best.groupby("scheme")["beta"].max()
     return {scheme: float(largest[scheme]) for scheme in dict.fromkeys(runs["scheme"])}

@@ -55,6 +55,11 @@ def test_the_budget_is_chosen_by_mean_validation_and_a_tie_goes_to_the_larger(ta
     assert statistics.chosen(statistics.accuracies(table)) == {"fgm": 1.3, "wrm": INF}
 
 
+def test_a_budget_that_lacks_a_seed_is_not_chosen(table) -> None:
+    fewer = table[~((table["scheme"] == "fgm") & (table["beta"] == 1.3) & (table["seed"] == 1))]
+    assert statistics.chosen(statistics.accuracies(fewer)) == {"fgm": INF, "wrm": INF}
+
+
 def line(ax, count: int, marker: str, hollow: bool = False) -> np.ndarray:
     """The points of the one line with so many points and that marker."""
     found = [
