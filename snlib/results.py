@@ -291,22 +291,5 @@ def provenance(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def setting(table: pd.DataFrame) -> str:
-    """On what the numbers of a table were made, in a line: images, network, epochs, steps, runs."""
-    about = table.attrs["provenance"]
-    common = about["settings"]
-    parts = [" and ".join(about["data"])]
-    if "net" in common:
-        width = common.get("width", 1)
-        parts.append(common["net"] + ("" if width == 1 else f" at {width:g} of its width"))
-    if "epochs" in common:
-        parts.append(f"{common['epochs']} epochs")
-    steps = table["steps"].dropna() if "steps" in table else pd.Series(common.get("steps"))
-    if len(steps):
-        parts.append(f"attacks of {_list(sorted(steps.astype(int).unique()))} steps")
-    parts.append(f"{about['done']} of {about['runs']} runs")
-    return f"Scale {about['scale']}: {'; '.join(parts)}"
-
-
 def _list(values: list) -> str:
     return ", ".join(str(value) for value in values)

@@ -200,6 +200,23 @@ def nearer(name: str, store: str | Path | Store = "recorded") -> dict[str, pd.Da
     return {scale: load(name, scale=scale, store=store) for scale in order}
 
 
+def setting(table: pd.DataFrame) -> str:
+    """On what the numbers of a table were made, in a line: images, network, epochs, steps, runs."""
+    about = table.attrs["provenance"]
+    common = about["settings"]
+    parts = [" and ".join(about["data"])]
+    if "net" in common:
+        width = common.get("width", 1)
+        parts.append(common["net"] + ("" if width == 1 else f" at {width:g} of its width"))
+    if "epochs" in common:
+        parts.append(f"{common['epochs']} epochs")
+    steps = table["steps"].dropna() if "steps" in table else pd.Series(common.get("steps"))
+    if len(steps):
+        parts.append(f"attacks of {', '.join(map(str, sorted(steps.astype(int).unique())))} steps")
+    parts.append(f"{about['done']} of {about['runs']} runs")
+    return f"Scale {about['scale']}: {'; '.join(parts)}"
+
+
 def benchmarks(name: str = "*", folder: Path | None = None) -> pd.DataFrame:
     """What benchmarks measured, one quantity of one contestant in one setting a row.
 

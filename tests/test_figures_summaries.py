@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from snlib import results
+from snlib import tables
 from snlib.figures import curves, gap, kappa, margins, norm_gain
 
 INF = math.inf
@@ -144,11 +144,11 @@ def test_a_setting_is_told_in_a_line() -> None:
         "scale": "laptop", "data": ["CIFAR-10 (JPEG), 2,000 training images"], "done": 3, "runs": 9,
         "settings": {"net": "alexnet", "width": 0.25, "epochs": 40},
     }  # fmt: skip
-    assert results.setting(table) == (
+    assert tables.setting(table) == (
         "Scale laptop: CIFAR-10 (JPEG), 2,000 training images; alexnet at 0.25 of its width; "
         "40 epochs; attacks of 5 steps; 3 of 9 runs"
     )
     about = table.attrs["provenance"]
     about["settings"] = {"net": "mlp1", "width": 1, "steps": None}
     del table["steps"]
-    assert results.setting(table).endswith("images; mlp1; 3 of 9 runs")
+    assert tables.setting(table).endswith("images; mlp1; 3 of 9 runs")
