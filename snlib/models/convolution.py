@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snlib.models.fast import Function
+from snlib.functions import Function
 
 NARROW = 4
 """Input channels up to which the gradient in the input goes by `_blocks`."""
@@ -103,7 +103,7 @@ class Conv2d(nn.Conv2d):
             found = F.linear(flat, matrix, shift)
             return found.view(len(x), rows, columns, self.out_channels).permute(0, 3, 1, 2)
         if x.requires_grad and self.in_channels <= NARROW:
-            return _Narrow.apply(x, weight, bias, self.padding[0])
+            return _Narrow.call(x, weight, bias, self.padding[0])
         return super()._conv_forward(x, weight, bias)
 
     @torch.no_grad()

@@ -6,23 +6,13 @@ torch's own formulas.
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-class Function(torch.autograd.Function):
-    """An autograd function that is not asked for its signature anew at each call."""
-
-    generate_vmap_rule = True
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        # torch binds default arguments by `inspect.signature`, 40 us a call unless it is kept.
-        cls.forward.__signature__ = inspect.signature(cls.forward)
+from snlib.functions import Function
 
 
 def _channels_last(x: Tensor) -> bool:
@@ -115,9 +105,9 @@ class ResponseNorm(nn.LocalResponseNorm):
         """Normalize x (N, C, H, W)."""
         settings = self.window(x), self.alpha / self.size, self.k, self.beta
         if x.is_meta or not torch.is_autocast_enabled(x.device.type):  # meta knows no autocast
-            return _Response.apply(x, *settings)[0]
+            return _Response.call(x, *settings)[0]
         with torch.autocast(x.device.type, enabled=False):  # all of it in the precision of x
-            return _Response.apply(x, *settings)[0]
+            return _Response.call(x, *settings)[0]
 
 
 # -------------------------------------------------------------------------------------- activation
@@ -154,7 +144,7 @@ class ELU(nn.ELU):
         """x where positive, else exp(x) - 1."""
         if x.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(x)
-        return _Elu.apply(x)
+        return _Elu.call(x)
 
 
 # ---------------------------------------------------------------------------- flattening of images
@@ -188,5 +178,5 @@ class Flatten(nn.Flatten):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C H W)."""
         if x.requires_grad and _channels_last(x) and x.shape[2] * x.shape[3] > 1:
-            return _Flattened.apply(x)
+            return _Flattened.call(x)
         return super().forward(x)

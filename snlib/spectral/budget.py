@@ -114,7 +114,7 @@ class Budget(nn.Module):
         if self._is_free(weight):
             return weight.view_as(weight)
         if self._fused(weight):
-            return ClipMatrix.apply(weight, self.left, self.right, self.limit)[0]
+            return ClipMatrix.call(weight, self.left, self.right, self.limit)[0]
         return clip(weight, self.sigma(weight if self.exact else weight.detach()), self.limit)
 
     def _is_free(self, weight: Tensor) -> bool:
