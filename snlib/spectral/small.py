@@ -50,11 +50,7 @@ def exact(
         kept: (p, shorter side) orthonormal leaders of the last refresh; p = 0 for none.
         count: number of this refresh; multiples of 16 compute all eigenvectors.
     """
-    if operator.linear:
-        matrix = operator.matrix(weight)
-    else:
-        eye = torch.eye(operator.inputs, dtype=weight.dtype, device=weight.device)
-        matrix = operator.forward(eye, weight).T
+    matrix = operator.matrix(weight)
     wide = matrix.shape[0] <= matrix.shape[1]
     gram = matrix @ matrix.T if wide else matrix.T @ matrix
     trace = gram.diagonal().sum()  # the sum of the squares of all entries: one that is not finite
