@@ -6,6 +6,7 @@ torch's own formulas.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -65,15 +66,22 @@ class _Response(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        """grad p - 2 scale beta x (sum over the window of grad x p / s)."""
         x, window, power, inverse = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted: let autograd see p and s
             power, inverse = _powers(_summed(x * x, window) * ctx.scale + ctx.k, ctx.beta)
-        if _channels_last(x) and not _channels_last(grad):
-            grad = _to_channels_last(grad)
-        direct = grad * power
-        through = _summed(direct * x * inverse, window.T) * x
-        return direct.add(through, alpha=-2 * ctx.scale * ctx.beta), None, None, None, None
+        factor = -2 * ctx.scale * ctx.beta
+        return _response_pulled(grad, x, window, power, inverse, factor), None, None, None, None
+
+
+def _response_pulled(
+    grad: Tensor, x: Tensor, window: Tensor, power: Tensor, inverse: Tensor, factor: float
+) -> Tensor:
+    """grad p + factor x (sum over the window of grad x p / s), with factor = -2 scale beta."""
+    if _channels_last(x) and not _channels_last(grad):
+        grad = _to_channels_last(grad)
+    direct = grad * power
+    through = _summed(direct * x * inverse, window.T) * x
+    return direct.add(through, alpha=factor)
 
 
 class ResponseNorm(nn.LocalResponseNorm):
@@ -108,6 +116,13 @@ class ResponseNorm(nn.LocalResponseNorm):
             return _Response.call(x, *settings)[0]
         with torch.autocast(x.device.type, enabled=False):  # all of it in the precision of x
             return _Response.call(x, *settings)[0]
+
+    def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The output at x, and the function that pulls a gradient in it back to x."""
+        window, scale = self.window(x), self.alpha / self.size
+        y, power, inverse = _Response.forward(x, window, scale, self.k, self.beta)
+        factor = -2 * scale * self.beta
+        return y, lambda grad: _response_pulled(grad, x, window, power, inverse, factor)
 
 
 # -------------------------------------------------------------------------------------- activation
@@ -146,6 +161,11 @@ class ELU(nn.ELU):
             return super().forward(x)
         return _Elu.call(x)
 
+    def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The output at x, and the function that pulls a gradient in it back to x."""
+        y = _Elu.forward(x)
+        return y, lambda grad: y.clamp(max=0).add_(1).mul_(grad)
+
 
 # ---------------------------------------------------------------------------- flattening of images
 
@@ -180,3 +200,9 @@ class Flatten(nn.Flatten):
         if x.requires_grad and _channels_last(x) and x.shape[2] * x.shape[3] > 1:
             return _Flattened.call(x)
         return super().forward(x)
+
+    def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The output at x, and the function that pulls a gradient in it back to x."""
+        if _channels_last(x) and x.shape[2] * x.shape[3] > 1:
+            return x.flatten(1), lambda grad: _to_channels_last(grad.reshape(x.shape))
+        return x.flatten(1), lambda grad: grad.reshape(x.shape)
