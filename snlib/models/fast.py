@@ -80,8 +80,8 @@ def _response_pulled(
     if _channels_last(x) and not _channels_last(grad):
         grad = _to_channels_last(grad)
     direct = grad * power
-    through = _summed(direct * x * inverse, window.T) * x
-    return direct.add(through, alpha=factor)
+    through = _summed(direct * x * inverse, window.T)
+    return direct.addcmul(through, x, value=factor)
 
 
 class ResponseNorm(nn.LocalResponseNorm):
