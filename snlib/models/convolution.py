@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -83,6 +84,22 @@ def _through(grad: Tensor, matrix: Tensor, shape: torch.Size) -> Tensor:
     return found.view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
+@functools.lru_cache(maxsize=16)
+def _entries(
+    in_shape: tuple[int, int, int], shape: torch.Size, padding: tuple[int, int]
+) -> Entries:
+    """The entries of the matrix (H' W' out, H W C) of images with the channels last."""
+    channels, height, width = in_shape
+
+    def matrix_of(weight: Tensor) -> Tensor:
+        units = torch.eye(channels * height * width, dtype=weight.dtype)
+        units = units.view(-1, height, width, channels).permute(0, 3, 1, 2)
+        images = F.conv2d(units, weight, padding=padding)
+        return images.permute(0, 2, 3, 1).flatten(1).T
+
+    return Entries(matrix_of, shape)
+
+
 class _Dense(NamedTuple):
     """A convolution as a matrix, for as long as its weight and bias stay."""
 
@@ -112,7 +129,6 @@ class Conv2d(nn.Conv2d):
     def __init__(self, channels: int, out: int, kernel: int, padding: int) -> None:
         super().__init__(channels, out, kernel, padding=padding)
         self._dense: _Dense | None = None
-        self._entries: tuple[tuple[int, ...], Entries] | None = None
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         held = not weight.requires_grad and (bias is None or not bias.requires_grad)
@@ -163,21 +179,7 @@ class Conv2d(nn.Conv2d):
         if not (held and held.of(weight, bias, version, shape)):
             with torch.no_grad():
                 shift = None if bias is None else bias.repeat(rows * columns)
-                matrix = self._gathered(shape).matrix(weight)
+                matrix = _entries(shape, weight.shape, self.padding).matrix(weight)
             held = self._dense = _Dense(weight, bias, version, shape, matrix, shift)
         found = F.linear(x.permute(0, 2, 3, 1).flatten(1), held.matrix, held.shift)
         return found.view(len(x), rows, columns, self.out_channels).permute(0, 3, 1, 2), held.matrix
-
-    def _gathered(self, shape: tuple[int, ...]) -> Entries:
-        """Where the matrix for inputs of a shape (C, H, W) takes its entries from the weight."""
-        if self._entries is None or self._entries[0] != shape:
-            channels, height, width = shape
-            units = torch.eye(channels * height * width, dtype=torch.float64)
-            units = units.view(-1, height, width, channels).permute(0, 3, 1, 2)
-
-            def matrix_of(weight: Tensor) -> Tensor:
-                images = F.conv2d(units, weight, padding=self.padding)
-                return images.permute(0, 2, 3, 1).reshape(len(units), -1).T
-
-            self._entries = shape, Entries(matrix_of, self.weight.shape)
-        return self._entries[1]

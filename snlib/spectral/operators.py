@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from snlib.errors import NotFinite, UserError, require
-from snlib.spectral.entries import Entries
+from snlib.spectral.entries import convolution_entries
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -92,7 +92,6 @@ class Operator:
         self.out_shape = self._dry_run(layer)
         self.inputs = math.prod(self.in_shape)
         self.outputs = math.prod(self.out_shape)
-        self.entries: Entries | None = None
         unrolls = layer.weight.dim() == 4 and not self.transposed and self.groups == 1
         self.unrolls = unrolls and self.options is not None
 
@@ -164,15 +163,9 @@ class Operator:
     def matrix(self, weight: Tensor) -> Tensor:
         """The operator as a matrix (m, n), for layers small enough to have one."""
         if self.options is None:  # a padding that is not by zeros may sum entries of the weight
-            return self._by_units(weight)
-        if self.entries is None:
-            self.entries = Entries(self._by_units, weight.shape)
-        return self.entries.matrix(weight)
-
-    def _by_units(self, weight: Tensor) -> Tensor:
-        """The matrix (m, n) by the images of all unit vectors."""
-        eye = torch.eye(self.inputs, dtype=weight.dtype, device=weight.device)
-        return self.forward(eye, weight).T
+            eye = torch.eye(self.inputs, dtype=weight.dtype, device=weight.device)
+            return self.forward(eye, weight).T
+        return convolution_entries(self.in_shape, weight.shape, self.options).matrix(weight)
 
 
 class ReshapedKernel:
