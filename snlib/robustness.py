@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from snlib.attacks import Attack, autoattack, balls, pgm, square
 from snlib.datasets import Data
 from snlib.evaluation import accuracy, curve
+from snlib.models.layers import Temperature
 from snlib.runs import Run
 from snlib.spectral import frozen
 
@@ -168,9 +169,7 @@ def each_class(
     if not len(x):
         return x, y
 
-    def sharp(x: Tensor) -> Tensor:
-        return SHARP * net(x)
-
+    sharp = nn.Sequential(net, Temperature(1 / SHARP))
     with torch.no_grad():
         order = torch.cat([net(part) for part in x.split(500)]).scatter(1, y[:, None], -math.inf)
     order = order.argsort(1, descending=True)

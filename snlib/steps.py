@@ -38,6 +38,7 @@ class Step:
     ) -> None:
         self.team = team
         self.net, self.optimizer, self.generator = net, optimizer, generator
+        self.weights = list(net.parameters())
         self.attack = attack.replace(restarts=1)  # more of them measure the trained net
         self.draws = attack.kind == "trades" or attack.random_start
         self.trades_weight = run.trades_weight
@@ -85,7 +86,8 @@ class Step:
                     x_adv = self.attack(self.net, x, y, generator, clip=clip, check=False)
             logits = self.net(x_adv)
             loss = self._loss(logits, x, y)
-        self.optimizer.zero_grad(set_to_none=True)
+        for weight in self.weights:
+            weight.grad = None
         loss.backward()
         return (logits.detach().argmax(1) == y).sum(), loss.detach()
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from snlib.attacks.pullbacks import rule_of, suits
 from snlib.attacks.state import Net
 from snlib.errors import NotFinite, UserError, one_of, require
 
@@ -90,13 +91,25 @@ def input_gradient(
         slope: gradient of the objective with respect to the logits.
         inspect: called once, with the first logits, to refuse what cannot be attacked.
     """
+    rule = rule_of(run)
+
+    @torch.no_grad()
+    def by_hand(z: Tensor) -> Tensor:
+        logits, pull = rule(z)
+        looked_at(logits)
+        return pull(slope(logits).to(logits.dtype))
+
+    def looked_at(logits: Tensor) -> None:
+        nonlocal inspect
+        if inspect is not None:
+            inspect(logits)
+            inspect = None
 
     def gradient(z: Tensor) -> Tensor:
-        nonlocal inspect
+        if rule is not None and suits(z):
+            return by_hand(z)
         logits = run(z.requires_grad_())
-        if inspect is not None:
-            inspect(logits.detach())
-            inspect = None
+        looked_at(logits.detach())
         if not logits.requires_grad:
             raise UserError(
                 "net's output does not depend on x by any gradient path; remove the detach, "
@@ -153,7 +166,8 @@ def check_inputs(x: Tensor, y: Tensor | None, labels: str, *, targeted: bool = F
             "labels is 'predicted' with targeted=True; give the targets as y with labels='true'.",
         )
         return
-    require(isinstance(y, Tensor), f"y is {y!r}; give (N,) labels, or use labels='predicted'.")
+    if not isinstance(y, Tensor):  # not by `require`, which would write out each y
+        raise UserError(f"y is {y!r}; give (N,) labels, or use labels='predicted'.")
     require(
         y.dtype == torch.int64 and y.shape == (len(x),),
         f"y is {tuple(y.shape)} of {y.dtype}; it must be ({len(x)},) of torch.int64 (y.long()).",

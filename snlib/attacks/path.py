@@ -11,7 +11,7 @@ from torch import Tensor
 
 from snlib.attacks import balls
 from snlib.attacks.state import Net, untouched
-from snlib.errors import fitting, positive, require
+from snlib.errors import UserError, fitting, positive, require
 
 Clip = tuple[float | Tensor, float | Tensor] | None
 L1_STEPS = ("steepest", "gradient")
@@ -130,10 +130,8 @@ def radius(name: str, value: float | Tensor, x: Tensor) -> float | Tensor:
 
 def box(x: Tensor, clip: Clip, check: bool) -> tuple[Tensor, Tensor]:
     """The clip as two tensors of x's shape, widened by rounding so that x lies inside."""
-    require(
-        isinstance(clip, tuple | list) and len(clip) == 2,
-        f"clip is {clip!r}; give (low, high), or None.",
-    )
+    if not (isinstance(clip, tuple | list) and len(clip) == 2):  # `require` would write each out
+        raise UserError(f"clip is {clip!r}; give (low, high), or None.")
     low, high = (torch.as_tensor(side, dtype=x.dtype, device=x.device) for side in clip)
     if check:
         slack = 1e-5 * (high - low).abs()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snlib.models.fast import Function
+from snlib.functions import Function
+from snlib.spectral.entries import Entries
 
 NARROW = 4
 """Input channels up to which the gradient in the input goes by `_blocks`."""
@@ -74,6 +77,47 @@ class _Narrow(Function):
         return found.to(ctx.dtype), None, None, None
 
 
+def _through(grad: Tensor, matrix: Tensor, shape: torch.Size) -> Tensor:
+    """The gradient (N, out, H', W') of a convolution by its matrix, pulled back to (N, C, H, W)."""
+    n, channels, height, width = shape
+    found = grad.permute(0, 2, 3, 1).reshape(n, len(matrix)) @ matrix
+    return found.view(n, height, width, channels).permute(0, 3, 1, 2)
+
+
+@functools.lru_cache(maxsize=16)
+def _entries(
+    in_shape: tuple[int, int, int], shape: torch.Size, padding: tuple[int, int]
+) -> Entries:
+    """The entries of the matrix (H' W' out, H W C) of images with the channels last."""
+    channels, height, width = in_shape
+
+    def matrix_of(weight: Tensor) -> Tensor:
+        units = torch.eye(channels * height * width, dtype=weight.dtype)
+        units = units.view(-1, height, width, channels).permute(0, 3, 1, 2)
+        images = F.conv2d(units, weight, padding=padding)
+        return images.permute(0, 2, 3, 1).flatten(1).T
+
+    return Entries(matrix_of, shape)
+
+
+class _Dense(NamedTuple):
+    """A convolution as a matrix, for as long as its weight and bias stay."""
+
+    weight: Tensor
+    bias: Tensor | None
+    version: tuple[int, int]
+    shape: tuple[int, ...]
+    matrix: Tensor
+    shift: Tensor | None
+
+    def of(
+        self, weight: Tensor, bias: Tensor | None, version: tuple[int, int], shape: tuple[int, ...]
+    ) -> bool:
+        """Whether these are its weight and bias, as they are now, and the shape of its inputs."""
+        same = self.weight is weight and self.bias is bias and self.version == version
+        return same and self.shape == shape
+
+
 class Conv2d(nn.Conv2d):
     """nn.Conv2d of stride 1 that is faster on a CPU while its weight is held, as in attacks.
 
@@ -84,39 +128,58 @@ class Conv2d(nn.Conv2d):
 
     def __init__(self, channels: int, out: int, kernel: int, padding: int) -> None:
         super().__init__(channels, out, kernel, padding=padding)
-        self._dense: tuple[Tensor, int, tuple[int, ...], Tensor] | None = None
+        self._dense: _Dense | None = None
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        held = x.device.type == "cpu" and x.dim() == 4 and not weight.requires_grad
+        held = not weight.requires_grad and (bias is None or not bias.requires_grad)
+        held = held and x.device.type == "cpu" and x.dim() == 4
         if not held or weight.is_inference() or torch.compiler.is_compiling():
             return super()._conv_forward(x, weight, bias)
-        height, width = x.shape[2:]
-        rows, columns = (
-            length + 2 * pad - k + 1
-            for length, pad, k in zip((height, width), self.padding, self.kernel_size, strict=True)
-        )
-        entries = self.in_channels * height * width * self.out_channels * rows * columns
-        if entries <= DENSE and height * width <= 3 * math.prod(self.kernel_size):
-            matrix = self._matrix(x, weight)
-            flat = x.permute(0, 2, 3, 1).flatten(1)
-            shift = None if bias is None else bias.repeat(rows * columns)
-            found = F.linear(flat, matrix, shift)
-            return found.view(len(x), rows, columns, self.out_channels).permute(0, 3, 1, 2)
+        rows, columns = self._out_size(x)
+        if self._is_small(x, rows * columns):
+            return self._as_matrix(x, weight, bias, rows, columns)[0]
         if x.requires_grad and self.in_channels <= NARROW:
-            return _Narrow.apply(x, weight, bias, self.padding[0])
+            return _Narrow.call(x, weight, bias, self.padding[0])
         return super()._conv_forward(x, weight, bias)
 
-    @torch.no_grad()
-    def _matrix(self, x: Tensor, weight: Tensor) -> Tensor:
-        """The layer as a matrix (H' W' out, H W in), kept for as long as the weight stays."""
-        kept, shape = self._dense, tuple(x.shape[1:])
-        known = kept is not None and kept[0] is weight and kept[1] == weight._version
-        if known and kept[2] == shape:
-            return kept[3]
-        channels, height, width = shape
-        units = torch.eye(channels * height * width, dtype=weight.dtype, device=weight.device)
-        units = units.view(-1, height, width, channels).permute(0, 3, 1, 2)
-        images = super()._conv_forward(units, weight, None)
-        matrix = images.permute(0, 2, 3, 1).reshape(len(units), -1).T
-        self._dense = weight, weight._version, shape, matrix
-        return matrix
+    def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The output at x (N, C, H, W), and the function that pulls a gradient in it back to x."""
+        weight, bias, padding = self.weight, self.bias, self.padding[0]
+        if x.dim() == 4 and not (weight.requires_grad or weight.is_inference()):
+            rows, columns = self._out_size(x)
+            if self._is_small(x, rows * columns):
+                y, matrix = self._as_matrix(x, weight, bias, rows, columns)
+                return y, lambda grad: _through(grad, matrix, x.shape)
+        y = super()._conv_forward(x, weight, bias)
+        if x.dim() == 4 and self.in_channels <= NARROW:
+            return y, lambda grad: _blocks(grad, weight, padding, x.shape[2:])
+        options = self.stride, self.padding, self.dilation, False, (0, 0), self.groups
+        back = torch.ops.aten.convolution_backward
+        return y, lambda grad: back(grad, x, weight, None, *options, [True, False, False])[0]
+
+    def _out_size(self, x: Tensor) -> tuple[int, int]:
+        """Height and width of the output for x (N, C, H, W)."""
+        padding, kernel = self.padding, self.kernel_size
+        return (
+            x.shape[2] + 2 * padding[0] - kernel[0] + 1,
+            x.shape[3] + 2 * padding[1] - kernel[1] + 1,
+        )
+
+    def _is_small(self, x: Tensor, pixels: int) -> bool:
+        """Whether one product with a matrix is faster, for x (N, C, H, W) and `pixels` put out."""
+        entries = self.in_channels * x.shape[2] * x.shape[3] * self.out_channels * pixels
+        return entries <= DENSE and x.shape[2] * x.shape[3] <= 3 * math.prod(self.kernel_size)
+
+    def _as_matrix(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, rows: int, columns: int
+    ) -> tuple[Tensor, Tensor]:
+        """The convolution of x (N, C, H, W) by its matrix, and that (rows columns out, H W C)."""
+        shape, version = tuple(x.shape[1:]), (weight._version, 0 if bias is None else bias._version)
+        held = self._dense
+        if not (held and held.of(weight, bias, version, shape)):
+            with torch.no_grad():
+                shift = None if bias is None else bias.repeat(rows * columns)
+                matrix = _entries(shape, weight.shape, self.padding).matrix(weight)
+            held = self._dense = _Dense(weight, bias, version, shape, matrix, shift)
+        found = F.linear(x.permute(0, 2, 3, 1).flatten(1), held.matrix, held.shift)
+        return found.view(len(x), rows, columns, self.out_channels).permute(0, 3, 1, 2), held.matrix

@@ -9,6 +9,7 @@ from collections import OrderedDict
 
 from torch import nn
 
+from snlib.models.fast import ELU
 from snlib.models.layers import same_conv, same_size, valid_size, widen
 
 SIDES = (27, 32)  # 8x8/2 SAME, 6x6/2 and 5x5 without padding: 27 -> 14 -> 5 -> 1; made for 28
@@ -29,11 +30,11 @@ def elu_net(in_shape: tuple[int, int, int], classes: int, width: float, seed: in
     return nn.Sequential(
         OrderedDict(
             conv1=same_conv(channels, first, 8, 2, size=size),
-            act1=nn.ELU(),
+            act1=ELU(),
             conv2=nn.Conv2d(first, second, 6, 2),
-            act2=nn.ELU(),
+            act2=ELU(),
             conv3=nn.Conv2d(second, third, 5),
-            act3=nn.ELU(),
+            act3=ELU(),
             flatten=nn.Flatten(),
             fc=nn.Linear(third * end[0] * end[1], classes),
         )

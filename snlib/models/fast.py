@@ -6,23 +6,14 @@ torch's own formulas.
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-class Function(torch.autograd.Function):
-    """An autograd function that is not asked for its signature anew at each call."""
-
-    generate_vmap_rule = True
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        # torch binds default arguments by `inspect.signature`, 40 us a call unless it is kept.
-        cls.forward.__signature__ = inspect.signature(cls.forward)
+from snlib.functions import Function
 
 
 def _channels_last(x: Tensor) -> bool:
@@ -75,15 +66,22 @@ class _Response(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        """grad p - 2 scale beta x (sum over the window of grad x p / s)."""
         x, window, power, inverse = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted: let autograd see p and s
             power, inverse = _powers(_summed(x * x, window) * ctx.scale + ctx.k, ctx.beta)
-        if _channels_last(x) and not _channels_last(grad):
-            grad = _to_channels_last(grad)
-        direct = grad * power
-        through = _summed(direct * x * inverse, window.T) * x
-        return direct.add(through, alpha=-2 * ctx.scale * ctx.beta), None, None, None, None
+        factor = -2 * ctx.scale * ctx.beta
+        return _response_pulled(grad, x, window, power, inverse, factor), None, None, None, None
+
+
+def _response_pulled(
+    grad: Tensor, x: Tensor, window: Tensor, power: Tensor, inverse: Tensor, factor: float
+) -> Tensor:
+    """grad p + factor x (sum over the window of grad x p / s), with factor = -2 scale beta."""
+    if _channels_last(x) and not _channels_last(grad):
+        grad = _to_channels_last(grad)
+    direct = grad * power
+    through = _summed(direct * x * inverse, window.T)
+    return direct.addcmul(through, x, value=factor)
 
 
 class ResponseNorm(nn.LocalResponseNorm):
@@ -115,9 +113,16 @@ class ResponseNorm(nn.LocalResponseNorm):
         """Normalize x (N, C, H, W)."""
         settings = self.window(x), self.alpha / self.size, self.k, self.beta
         if x.is_meta or not torch.is_autocast_enabled(x.device.type):  # meta knows no autocast
-            return _Response.apply(x, *settings)[0]
+            return _Response.call(x, *settings)[0]
         with torch.autocast(x.device.type, enabled=False):  # all of it in the precision of x
-            return _Response.apply(x, *settings)[0]
+            return _Response.call(x, *settings)[0]
+
+    def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The output at x, and the function that pulls a gradient in it back to x."""
+        window, scale = self.window(x), self.alpha / self.size
+        y, power, inverse = _Response.forward(x, window, scale, self.k, self.beta)
+        factor = -2 * scale * self.beta
+        return y, lambda grad: _response_pulled(grad, x, window, power, inverse, factor)
 
 
 # -------------------------------------------------------------------------------------- activation
@@ -154,7 +159,12 @@ class ELU(nn.ELU):
         """x where positive, else exp(x) - 1."""
         if x.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(x)
-        return _Elu.apply(x)
+        return _Elu.call(x)
+
+    def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The output at x, and the function that pulls a gradient in it back to x."""
+        y = _Elu.forward(x)
+        return y, lambda grad: y.clamp(max=0).add_(1).mul_(grad)
 
 
 # ---------------------------------------------------------------------------- flattening of images
@@ -188,5 +198,11 @@ class Flatten(nn.Flatten):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C H W)."""
         if x.requires_grad and _channels_last(x) and x.shape[2] * x.shape[3] > 1:
-            return _Flattened.apply(x)
+            return _Flattened.call(x)
         return super().forward(x)
+
+    def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The output at x, and the function that pulls a gradient in it back to x."""
+        if _channels_last(x) and x.shape[2] * x.shape[3] > 1:
+            return x.flatten(1), lambda grad: _to_channels_last(grad.reshape(x.shape))
+        return x.flatten(1), lambda grad: grad.reshape(x.shape)

@@ -7,6 +7,7 @@ pad both sides alike, so such a layer pads explicitly before it convolves or poo
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -118,10 +119,19 @@ class AlwaysOnDropout(nn.Module):
         """Zero each entry of x with probability `drop` and scale the rest by 1 / (1 - drop)."""
         if x.is_meta:  # asked for its shape, which has no random numbers
             return x
+        return x * self._mask(x) / (1 - self.drop)
+
+    def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The output at x, and the function that pulls a gradient in it back to x."""
+        mask = self._mask(x)
+        return x * mask / (1 - self.drop), lambda grad: grad / (1 - self.drop) * mask
+
+    def _mask(self, x: Tensor) -> Tensor:
+        """The next mask: ones where x is kept, else zeros."""
         generator = torch.Generator(x.device).manual_seed(self.seed * 1_000_003 + self.calls)
         self.calls += 1
         kept = torch.rand(x.shape, generator=generator, device=x.device) >= self.drop
-        return x * kept.to(x.dtype) / (1 - self.drop)
+        return kept.to(x.dtype)
 
     def get_extra_state(self) -> dict[str, int]:
         return {"calls": self.calls}
@@ -142,6 +152,10 @@ class TrainingDropout(AlwaysOnDropout):
         """As `AlwaysOnDropout` in training mode, else x itself."""
         return super().forward(x) if self.training else x
 
+    def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The output at x, and the function that pulls a gradient in it back to x."""
+        return super().pullback(x) if self.training else (x, lambda grad: grad)
+
 
 class Temperature(nn.Module):
     """Divides the logits by a fixed number.
@@ -157,6 +171,10 @@ class Temperature(nn.Module):
     def forward(self, logits: Tensor) -> Tensor:
         """Map (N, K) to (N, K)."""
         return logits / self.temperature
+
+    def pullback(self, logits: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The output, and the function that pulls a gradient in it back to the logits."""
+        return logits / self.temperature, lambda grad: grad / self.temperature
 
     def extra_repr(self) -> str:
         return f"{self.temperature:g}"

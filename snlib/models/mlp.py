@@ -11,6 +11,7 @@ from collections import OrderedDict
 
 from torch import nn
 
+from snlib.models.fast import ELU
 from snlib.models.layers import widen
 
 SIDES = (1, math.inf)
@@ -23,7 +24,7 @@ def mlp(
     seed: int,
     *,
     hidden: int = 1,
-    activation: type[nn.Module] = nn.ELU,
+    activation: type[nn.Module] = ELU,
 ) -> nn.Sequential:
     """`hidden` layers of 512 units, then the logits.
 

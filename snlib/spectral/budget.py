@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +22,15 @@ from snlib.spectral.schedule import MOST_CONVOLUTION, MOST_MATRIX, Schedule
 from snlib.spectral.tracking import Track
 
 
-@contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
+def full_precision(device: torch.device) -> AbstractContextManager[None]:
     """No autocast and no TF32 inside: both bias the Ritz value upwards."""
+    if device.type != "cuda" and not torch.is_autocast_enabled(device.type):
+        return nullcontext()
+    return _full_precision(device)
+
+
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
     with ExitStack() as stack:
         if torch.is_autocast_enabled(device.type):
             stack.enter_context(torch.autocast(device.type, enabled=False))
@@ -114,7 +120,7 @@ class Budget(nn.Module):
         if self._is_free(weight):
             return weight.view_as(weight)
         if self._fused(weight):
-            return ClipMatrix.apply(weight, self.left, self.right, self.limit)[0]
+            return ClipMatrix.call(weight, self.left, self.right, self.limit)[0]
         return clip(weight, self.sigma(weight if self.exact else weight.detach()), self.limit)
 
     def _is_free(self, weight: Tensor) -> bool:
@@ -137,12 +143,13 @@ class Budget(nn.Module):
     def refresh(self, original: Tensor, cold: bool = False) -> None:
         """Move the singular vectors to those of the weight, unless the old ones will do."""
         weight = original.detach()
-        self.refreshes += 1
+        state = self.__dict__  # written to directly: nn.Module's own way takes as long as a product
+        state["refreshes"] += 1
         with full_precision(weight.device):
-            self._refresh(weight, cold)
+            state["sigma_now"] = self._refresh(weight, cold)
         # Well inside the budget the effective weight is the weight: forward need not look again.
         inside = self.schedule is not None and self.sigma_now < 0.999 * self.beta
-        self.free = _fingerprint(original) if inside else None
+        state["free"] = _fingerprint(original) if inside else None
 
     def _kept(self, weight: Tensor) -> Tensor:
         """`sigma` by matrix products, which are cheaper and here never in bfloat16."""
@@ -150,13 +157,13 @@ class Budget(nn.Module):
             return self.sigma(weight)
         return torch.dot(self.left, torch.mv(self.operator.matrix(weight), self.right))
 
-    def _refresh(self, weight: Tensor, cold: bool) -> None:
+    def _refresh(self, weight: Tensor, cold: bool) -> float:
+        """Returns: sigma now."""
         kept = math.nan
         if self.schedule is not None and not cold:
             kept, tracked = float(self._kept(weight)), float(self.tracked)
             if self.schedule.waits(kept, tracked, self.beta):
-                self.sigma_now = kept
-                return
+                return kept
         track = self._track(weight, cold)
         if track.basis is not None:
             self.basis.copy_(track.basis)
@@ -168,10 +175,10 @@ class Budget(nn.Module):
         if self.guaranteed:
             self.limit.fill_(self.beta / self.upper.inflation(weight, self.sigma(weight)))
         self.tracked.fill_(track.sigma)
-        self.sigma_now = track.sigma
         if self.schedule is not None and not cold:
             self.schedule.moved(kept, track.sigma, self.beta)
-        self.last = track
+        self.__dict__["last"] = track
+        return track.sigma
 
     def _track(self, weight: Tensor, cold: bool) -> Track:
         if self.exactly:

@@ -8,11 +8,12 @@ rank-one part of the gradient in place.
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from snlib.functions import Function
 
 
 def clip(weight: Tensor, sigma: Tensor, limit: Tensor) -> Tensor:
@@ -20,10 +21,8 @@ def clip(weight: Tensor, sigma: Tensor, limit: Tensor) -> Tensor:
     return weight / torch.clamp(sigma / limit, min=1.0)
 
 
-class ClipMatrix(torch.autograd.Function):
+class ClipMatrix(Function):
     """clip(W, left^T W right, limit) for a (rows, columns) weight."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(weight: Tensor, left: Tensor, right: Tensor, limit: Tensor) -> tuple[Tensor, ...]:
@@ -50,10 +49,6 @@ class ClipMatrix(torch.autograd.Function):
         if torch.is_grad_enabled():
             return scaled + torch.outer(left * slope, right), None, None, None
         return scaled.addr_(left * slope, right), None, None, None
-
-
-# torch binds default arguments by `inspect.signature` at each call, unless it finds this.
-ClipMatrix.forward.__signature__ = inspect.signature(ClipMatrix.forward)
 
 
 def _inner(a: Tensor, b: Tensor) -> Tensor:

@@ -27,8 +27,11 @@ def _budgets(net: nn.Module) -> Iterator[tuple[nn.Module, Budget]]:
         budget = budget_of(module) if "parametrizations" in children else None
         if budget is not None:
             yield module, budget
-        for child in reversed(children.values()):
-            if child is not None and child not in seen:
+        for name, child in reversed(children.items()):
+            # What has no children has no budget, and no budget is on a budget.
+            if child is None or not child._modules or (budget and name == "parametrizations"):
+                continue
+            if child not in seen:
                 seen.add(child)
                 waiting.append(child)
 
@@ -151,6 +154,14 @@ def release(net: nn.Module, *, keep_effective: bool = True) -> nn.Module:
     return net
 
 
+def _effective(layer: nn.Module, budget: Budget) -> Tensor:
+    """The effective weight, computed anew where it is not held."""
+    own = layer._modules["parametrizations"]._modules["weight"]
+    if HELD in layer.__dict__ or len(own) > 1 or parametrize._cache_enabled:
+        return layer.weight
+    return budget.forward(own._parameters["original"])  # not by way of three modules' calls
+
+
 @contextmanager
 def frozen(net: nn.Module) -> Iterator[nn.Module]:
     """Inside, the effective weights are computed once and reused: the same numbers, less work.
@@ -161,9 +172,11 @@ def frozen(net: nn.Module) -> Iterator[nn.Module]:
     opened = []
     try:
         with torch.no_grad():
-            for module, _ in _budgets(net):
-                if HELD not in module.__dict__:
-                    module.__dict__[HELD] = module.weight.detach()
+            for module, budget in _budgets(net):
+                state = module.__dict__
+                if HELD not in state:
+                    known = state.get(SHARED)
+                    state[HELD] = (_effective(module, budget) if known is None else known).detach()
                     opened.append(module)
         yield net
     finally:
@@ -178,13 +191,13 @@ def shared(net: nn.Module) -> Iterator[nn.Module]:
     For one training step: the attack inside it, `frozen`, and the pass that learns see the same
     weights, and sigma is computed once. One backward pass only; the weights must not change inside.
     """
-    budgets = [module for module, _ in _budgets(net) if SHARED not in module.__dict__]
+    budgets = [found for found in _budgets(net) if SHARED not in found[0].__dict__]
     try:
-        for module in budgets:
-            module.__dict__[SHARED] = module.weight
+        for module, budget in budgets:
+            module.__dict__[SHARED] = _effective(module, budget)
         yield net
     finally:
-        for module in budgets:
+        for module, _ in budgets:
             module.__dict__.pop(SHARED, None)
 
 

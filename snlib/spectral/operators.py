@@ -15,9 +15,11 @@ from numbers import Integral
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from snlib.errors import NotFinite, UserError, require
+from snlib.spectral.entries import convolution_entries
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -90,6 +92,8 @@ class Operator:
         self.out_shape = self._dry_run(layer)
         self.inputs = math.prod(self.in_shape)
         self.outputs = math.prod(self.out_shape)
+        unrolls = layer.weight.dim() == 4 and not self.transposed and self.groups == 1
+        self.unrolls = unrolls and self.options is not None
 
     def _dry_run(self, layer: nn.Module) -> tuple[int, ...]:
         weight = layer.weight.detach()
@@ -148,7 +152,20 @@ class Operator:
 
         For unit singular vectors this is d sigma / d W, since sigma = <u, A v> is linear in W.
         """
-        return self._backward(u, v, weight, wrt_weight=True)
+        if not self.unrolls:
+            return self._backward(u, v, weight, wrt_weight=True)
+        # One product of the output with the patches of the input, for one image a third of the time
+        stride, padding, dilation, *_ = self.options
+        image = v.view(1, *self.in_shape)
+        patches = F.unfold(image, weight.shape[2:], dilation, padding, stride)[0]
+        return (u.view(weight.shape[0], -1) @ patches.T).view(weight.shape)
+
+    def matrix(self, weight: Tensor) -> Tensor:
+        """The operator as a matrix (m, n), for layers small enough to have one."""
+        if self.options is None:  # a padding that is not by zeros may sum entries of the weight
+            eye = torch.eye(self.inputs, dtype=weight.dtype, device=weight.device)
+            return self.forward(eye, weight).T
+        return convolution_entries(self.in_shape, weight.shape, self.options).matrix(weight)
 
 
 class ReshapedKernel:
@@ -246,7 +263,8 @@ def check_shape(in_shape: Sequence[int]) -> tuple[int, ...]:
 
 def check_finite(numbers: Tensor, name: str) -> None:
     """Refuse a weight, or what was computed from it, with a NaN or an infinity in it."""
-    if not bool(torch.isfinite(numbers).all()):
+    # In their sum, which one pass finds, such a number shows; in float64 no others make one.
+    if not math.isfinite(float(numbers.sum(dtype=torch.float64))):
         raise NotFinite(
             f"the weight of {name} holds NaN or inf; its norm is undefined; "
             "lower the learning rate or load an earlier checkpoint."

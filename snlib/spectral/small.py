@@ -50,15 +50,11 @@ def exact(
         kept: (p, shorter side) orthonormal leaders of the last refresh; p = 0 for none.
         count: number of this refresh; multiples of 16 compute all eigenvectors.
     """
-    if operator.linear:
-        matrix = operator.matrix(weight)
-    else:
-        eye = torch.eye(operator.inputs, dtype=weight.dtype, device=weight.device)
-        matrix = operator.forward(eye, weight).T
+    matrix = operator.matrix(weight)
     wide = matrix.shape[0] <= matrix.shape[1]
     gram = matrix @ matrix.T if wide else matrix.T @ matrix
-    trace = gram.diagonal().sum()  # the sum of the squares of all entries: one that is not finite
-    check_finite(trace, operator.name)  # shows in it
+    trace = gram.trace()  # the sum of the squares of all entries: one that is not finite shows in
+    check_finite(trace, operator.name)  # it
     found = _filtered(gram, float(trace), kept, count) if len(kept) and count % RENEWED else None
     value, vectors = _all(gram, max(1, len(kept))) if found is None else found
     short = vectors[:1]

@@ -71,15 +71,16 @@ def _eigh(gram: Tensor) -> tuple[Tensor, Tensor]:
 
 def _orthonormal(new: Tensor, rows: Tensor) -> Tensor:
     """Rows spanning what `new` adds to the orthonormal `rows`; fewer where it adds nothing."""
-    new = new / new.norm(dim=1, keepdim=True).clamp_min(torch.finfo(new.dtype).tiny)
+    sizes = torch.linalg.vector_norm(new, dim=1, keepdim=True)
+    new = new / sizes.clamp_min_(torch.finfo(new.dtype).tiny)
     # Twice, because once loses orthogonality in float32 when little is left.
-    new = new - (new @ rows.T) @ rows
-    new = new - (new @ rows.T) @ rows
+    new = torch.addmm(new, new @ rows.T, rows, alpha=-1)
+    new = torch.addmm(new, new @ rows.T, rows, alpha=-1)
     values, vectors = _eigh(new @ new.T)
-    if values[0] <= 1e-12:
+    if float(values[0]) <= 1e-12:
         values, vectors = values[values > 1e-12], vectors[:, values > 1e-12]
     new = (vectors / values.sqrt()).T.to(new) @ new
-    return new - (new @ rows.T) @ rows
+    return torch.addmm(new, new @ rows.T, rows, alpha=-1)
 
 
 def krylov(
@@ -127,9 +128,9 @@ def krylov(
         size = len(gram)
         if products >= most or size == inputs or (products >= fewest and increase < GROWTH):
             break
-        # The leader, and the best of what is not kept.
-        chosen = [-1] if size <= kept or size + 1 == inputs else [-1, -kept - 1]
-        pairs = vectors[:, chosen].T.to(rows)
+        # The leader, and the best of what is not kept: the last column, and `kept` before it.
+        first = size - 1 if size <= kept or size + 1 == inputs else size - 1 - kept
+        pairs = vectors[:, first :: max(kept, 1)].T.to(rows)
         new = _orthonormal(operator.adjoint(pairs @ images, weight), rows)
         products += 1
         if not len(new):
@@ -137,11 +138,7 @@ def krylov(
         added = operator.forward(new, weight)
         rows, images = torch.cat([rows, new]), torch.cat([images, added])
         border = (images @ added.T).to("cpu", torch.float64)
-        larger = border.new_empty(len(rows), len(rows))
-        larger[:size, :size] = gram
-        larger[:, size:] = border
-        larger[size:, :size] = border[:size].T
-        gram = larger
+        gram = torch.cat([torch.cat([gram, border[:size]], 1), border.T])
     ritz = vectors[:, -len(basis) :].flip(1).T.to(rows)
     basis = ritz @ rows
     image = ritz[:1] @ images
