@@ -32,11 +32,11 @@ def problem():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 5))
-    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
-    for _ in range(60):
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(net(x), y).backward()
-        optimizer.step()
+        optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+        for _ in range(60):  # dropout draws from the global generator
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(net(x), y).backward()
+            optimizer.step()
     return net.train(), x, y
 
 
