@@ -229,4 +229,7 @@ def test_rows_on_a_part_of_the_data_stand_beside_the_papers_own() -> None:
     jpeg = table1.measured(
         rows(three_seeds("alexnet", "pgm", (0.9, 0.5, 0.5), (0.8, 0.6, 0.6)), data="cifar10_jpeg")
     )
-    assert beside.analogues(jpeg)["free_test"].round(2).tolist() == [0.50]
+    found = beside.analogues(jpeg)
+    assert found["free_test"].round(2).tolist() == [0.50]
+    for shown in (beside.printed_analogues(found), beside.stand_ins(jpeg)):
+        assert shown["data"].tolist() == ["CIFAR-10 (JPEG)"]

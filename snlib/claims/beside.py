@@ -167,7 +167,7 @@ def printed_analogues(found: pd.DataFrame) -> pd.DataFrame:
     """`analogues` in words: ours, `|`, and the paper's; `rise` is that of training accuracy."""
     return pd.DataFrame(
         {
-            "data": found["data"],
+            "data": _named(found["data"]),
             "net": found["net"],
             "training": training(found),
             "beta": found["beta_here"].map("{:g}".format),
@@ -190,7 +190,7 @@ def stand_ins(ours: pd.DataFrame) -> pd.DataFrame:
     rows = means(ours[~ours["data"].isin(known)])
     return pd.DataFrame(
         {
-            "data": rows["data"],
+            "data": _named(rows["data"]),
             "net": rows["net"],
             "training": training(rows),
             "beta": rows["beta_here"].map("{:g}".format),
@@ -203,6 +203,11 @@ def stand_ins(ours: pd.DataFrame) -> pd.DataFrame:
             "reduction": _signed(rows["reduction_here"], rows["half_reduction"]),
         }
     )
+
+
+def _named(data: pd.Series) -> pd.Series:
+    """Recompressed images are never called by the name of the original ones."""
+    return data.str.replace("cifar10_jpeg", "CIFAR-10 (JPEG)", regex=False)
 
 
 def _state(both: pd.DataFrame) -> pd.Series:
