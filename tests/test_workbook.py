@@ -111,7 +111,8 @@ def test_a_build_from_notebooks_to_index(
 ) -> None:
     """One notebook runs, one fails, one figure is drawn, one cannot be: all of it is shown."""
     folder, out = tmp_path / "notebooks", tmp_path / "build" / "workbook"
-    toy(folder, "04_gap")
+    stated = 'print(scale, store)\nassert scale == "paper"  # as the text says'
+    toy(folder, "04_gap", last=stated)
     toy(folder, "05_curves", last="raise ValueError('no table <here>')")
     registry = {"gap": figure(), "margins": figure(fails=True)}
     monkeypatch.setattr(build, "figure_registry", lambda notes: registry)
@@ -126,7 +127,9 @@ def test_a_build_from_notebooks_to_index(
     assert "figure margins: nothing is recorded of gap." in printed.err
 
     assert (folder / "04_gap.ipynb").read_bytes() == before
-    assert outputs(out / "notebooks" / "04_gap.ipynb") == "quick workbook\n"
+    ran = out / "notebooks" / "04_gap.ipynb"
+    assert outputs(ran) == f"quick workbook\n{build.DIFFERS}\n"
+    assert nbformat.read(ran, as_version=4).cells[-1].source == stated
     assert (out / "figures" / "gap.png").read_bytes().startswith(b"\x89PNG")
     assert (out / "figures" / "gap.pdf").read_bytes().startswith(b"%PDF")
 
