@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 
+from snlib import choice
 from snlib.errors import require
 
 SCHEMES = ("erm", "fgm", "pgm", "wrm", "trades")
@@ -76,19 +77,21 @@ def chosen(runs: pd.DataFrame) -> dict[str, float]:
     """The budget of each scheme with the best mean validation accuracy, no budget (inf) included.
 
     The paper chooses so, of one run a budget. Of equally good budgets the larger one is taken, so
-    that a tie never speaks for the budget. Budgets that lack seeds which others have, as in a grid
-    half recorded, are not chosen from.
+    that a tie never speaks for the budget; of a grid half recorded the whole seeds choose.
 
     Args:
         runs: as `accuracies` returns it.
     """
-    groups = runs.groupby(["scheme", "beta"])["validation"]
-    seeds = groups.size()
-    whole = seeds == seeds.groupby(level="scheme").transform("max")
-    means = groups.mean().round(9)[whole]
-    best = means[means == means.groupby(level="scheme").transform("max")].reset_index()
-    largest = best.groupby("scheme")["beta"].max()
-    return {scheme: float(largest[scheme]) for scheme in dict.fromkeys(runs["scheme"])}
+    found = choice.chosen(runs, ["scheme"], "beta").set_index("scheme")["beta"]
+    return {scheme: float(found[scheme]) for scheme in dict.fromkeys(runs["scheme"])}
+
+
+def with_half(mean: float, half: float, form: str) -> str:
+    """ "0.12 ± 0.03" by a format such as ".2f"; no half where one seed has none, "" for no mean."""
+    if math.isnan(mean):
+        return ""
+    text = format(mean, form)
+    return text if math.isnan(half) else f"{text} ± {format(half, form.lstrip('+'))}"
 
 
 def overhead(table: pd.DataFrame) -> pd.DataFrame:

@@ -196,8 +196,12 @@ def nearer(name: str, store: str | Path | Store = "recorded") -> dict[str, pd.Da
     """
     folder = results.store(store).root
     found = {path.stem.partition(".")[2] for path in folder.glob(f"{name}.*.csv")} - {"quick"}
-    order = sorted(found, key=lambda scale: (scale == "laptop", "@" in scale, scale))
-    return {scale: load(name, scale=scale, store=store) for scale in order}
+    return {scale: load(name, scale=scale, store=store) for scale in sorted(found, key=farness)}
+
+
+def farness(scale: str) -> tuple[bool, bool, str]:
+    """A key that sorts scales by how far from the paper's setting they are."""
+    return scale == "laptop", "@" in scale, scale
 
 
 def setting(table: pd.DataFrame) -> str:

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from snlib import claims
-from snlib.claims import beside, choice, table1
+from snlib import choice, claims
+from snlib.claims import beside, table1
 from snlib.results import ROOT
 
 INF = math.inf

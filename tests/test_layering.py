@@ -57,14 +57,15 @@ ALLOWED |= {
     "bundles": {"errors", "files", "results"},
     "arrivals": {"errors", "results", "runs"},
     "merging": {"arrivals", "bundles", "checkpoints", "errors", "files", "results", "tables"},
-    "statistics": {"errors"},
+    "choice": set(),
+    "statistics": {"choice", "errors"},
     "crossovers": {"errors"},
     "ranking": {"errors"},
     "densities": {"errors"},
     # bounds only to normalize recorded margins: claims and figures read tables alone
-    "claims": {"errors", "bounds", "densities", "results", "statistics", "tables"},
+    "claims": {"errors", "bounds", "choice", "densities", "results", "statistics", "tables"},
     "priority": {"claims", "experiments", "runs"},  # which run decides most claims
-    "figures": {"errors", "bounds", "results", "experiments", "statistics", "tables"}
+    "figures": {"errors", "bounds", "choice", "results", "experiments", "statistics", "tables"}
     | {"claims", "crossovers", "densities", "ranking"},
     "explore": {"errors"},
     "workbook": {"claims", "errors", "listing", "results", "figures"},

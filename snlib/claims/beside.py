@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from snlib import tables
-from snlib.claims.table1 import KEY, accuracies, measured, published
+from snlib.claims.table1 import KEY, accuracies, measured, published, stands_for
 from snlib.errors import UserError, require
 from snlib.statistics import interval
 
@@ -72,17 +72,18 @@ def analogues(ours: pd.DataFrame) -> pd.DataFrame:
         `KEY`, and of ours as in `means`.
     """
     mine = means(ours)
-    paper = mine["data"].str.partition(",")[0].str.removesuffix("_jpeg")
-    mine = mine.assign(paper=paper)[~mine["data"].isin(set(published()["data"]))]
-    theirs = published().rename(columns={"data": "paper"})
-    return mine.merge(theirs, on=["paper", *KEY[1:]]).drop(columns="paper")
+    theirs = published().rename(columns={"data": "like"})
+    mine = mine.assign(like=mine["data"].map(stands_for))[~mine["data"].isin(set(theirs["like"]))]
+    return mine.merge(theirs, on=["like", *KEY[1:]]).drop(columns="like")
 
 
 def nearer(store: str = "recorded") -> dict[str, list[pd.DataFrame]]:
-    """`load` at every scale nearer to the paper than quick that has a table, nearest first."""
-    scales = {scale for name in TABLES for scale in tables.nearer(name, store)}
-    order = sorted(scales, key=lambda scale: (scale == "laptop", "@" in scale, scale))
-    return {scale: load(scale, store) for scale in order}
+    """The tables of Table 1 at every scale nearer to the paper than quick, nearest first."""
+    found: dict[str, list[pd.DataFrame]] = {}
+    for name in TABLES:
+        for scale, table in tables.nearer(name, store).items():
+            found.setdefault(scale, []).append(table)
+    return {scale: found[scale] for scale in sorted(found, key=tables.farness)}
 
 
 def means(ours: pd.DataFrame) -> pd.DataFrame:
@@ -165,32 +166,32 @@ def printed(both: pd.DataFrame) -> pd.DataFrame:
 
 def printed_analogues(found: pd.DataFrame) -> pd.DataFrame:
     """`analogues` in words: ours, `|`, and the paper's; `rise` is that of training accuracy."""
-    return pd.DataFrame(
-        {
-            "data": _named(found["data"]),
-            "net": found["net"],
-            "training": training(found),
-            "beta": found["beta_here"].map("{:g}".format),
-            "train": _two(found["free_train_here"]),
-            "test": _two(found["free_test_here"]),
-            "gain": _signed(found["gain_here"], found["half"]),
-            "rise": _signed(found["rise_here"]),
-            "| paper: beta": found["beta"].map("{:g}".format),
-            "train ": _two(found["free_train"]),
-            "test ": _two(found["free_test"]),
-            "gain ": _signed(found["gain"]),
-            "rise ": _signed(found["rise"]),
-        }
+    return (
+        _ours(found)
+        .drop(columns=["train SN", "test SN", "reduction"])
+        .assign(
+            **{
+                "| paper: beta": found["beta"].map("{:g}".format),
+                "train ": _two(found["free_train"]),
+                "test ": _two(found["free_test"]),
+                "gain ": _signed(found["gain"]),
+                "rise ": _signed(found["rise"]),
+            }
+        )
     )
 
 
 def stand_ins(ours: pd.DataFrame) -> pd.DataFrame:
     """Our rows that are none of the paper's, in words: other data, or a part of the paper's."""
     known = set(published()["data"])
-    rows = means(ours[~ours["data"].isin(known)])
+    return _ours(means(ours[~ours["data"].isin(known)]))
+
+
+def _ours(rows: pd.DataFrame) -> pd.DataFrame:
+    """What `means` says of our rows, in words."""
     return pd.DataFrame(
         {
-            "data": _named(rows["data"]),
+            "data": rows["data"].map(named),
             "net": rows["net"],
             "training": training(rows),
             "beta": rows["beta_here"].map("{:g}".format),
@@ -205,9 +206,9 @@ def stand_ins(ours: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _named(data: pd.Series) -> pd.Series:
+def named(data: str) -> str:
     """Recompressed images are never called by the name of the original ones."""
-    return data.str.replace("cifar10_jpeg", "CIFAR-10 (JPEG)", regex=False)
+    return data.replace("cifar10_jpeg", "CIFAR-10 (JPEG)")
 
 
 def _state(both: pd.DataFrame) -> pd.Series:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from snlib.claims.choice import chosen
+from snlib.choice import chosen
 from snlib.statistics import accuracies
 
 ADVERSARIAL = ("fgm", "pgm", "wrm")

@@ -12,7 +12,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from snlib.claims.choice import chosen
+from snlib.choice import chosen
 
 OPERATOR, RESHAPED = "operator", "reshaped"
 

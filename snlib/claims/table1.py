@@ -13,7 +13,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from snlib.claims.choice import chosen
+from snlib.choice import chosen
 from snlib.claims.rule import LEAST_SEEDS
 from snlib.results import ROOT
 
@@ -174,6 +174,11 @@ def by_seed(rows: pd.DataFrame, column: str) -> pd.Series:
     return values
 
 
+def stands_for(data: str) -> str:
+    """The data set of the paper that its part, or recompressed images, are taken for."""
+    return str(data).partition(",")[0].removesuffix("_jpeg")
+
+
 def _rows(table: pd.DataFrame, schemes: tuple[str, ...], norms: tuple[float, ...]) -> pd.DataFrame:
     """Our rows of those schemes and norms, as far as the paper printed such a configuration.
 
@@ -182,9 +187,7 @@ def _rows(table: pd.DataFrame, schemes: tuple[str, ...], norms: tuple[float, ...
     """
     ours, theirs = measured(table), published()
     keys = theirs.loc[theirs["in_table"], KEY].rename(columns={"data": "like"})
-    ours = ours.assign(
-        like=ours["data"].astype(str).str.split(",").str[0].str.removesuffix("_jpeg")
-    )
+    ours = ours.assign(like=ours["data"].map(stands_for))
     known = ours["like"].isin(theirs["data"])
     printed = (
         ours.merge(keys, on=["like", *KEY[1:]], how="left", indicator=True)["_merge"] == "both"

@@ -80,8 +80,8 @@ def at_the_end(rows: pd.DataFrame, window: int = 10) -> pd.DataFrame:
 
 def as_text(ends: pd.DataFrame) -> pd.DataFrame:
     """`at_the_end` for printing: a row a scheme and beta, a column a quantity, mean ± half."""
-    text = [f"{row['mean']:.1f} ± {row['half']:.1f}" for _, row in ends.iterrows()]
-    shown = ends.assign(text=[one.replace(" ± nan", "") for one in text])
+    pairs = zip(ends["mean"], ends["half"], strict=True)
+    shown = ends.assign(text=[statistics.with_half(*pair, ".1f") for pair in pairs])
     shown = shown.pivot(index=["scheme", "beta"], columns="quantity", values="text")
     return shown[["train", "validation", "gap", "best"]]
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from snlib import statistics
-from snlib.claims.choice import chosen
+from snlib.choice import chosen
 from snlib.errors import require
 from snlib.experiments.extensions import EXTENSION
 from snlib.figures import style

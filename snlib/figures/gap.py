@@ -47,8 +47,8 @@ def by_budget(runs: pd.DataFrame) -> pd.DataFrame:
         runs: of `statistics.accuracies`.
     """
     gaps = statistics.means(runs, ["scheme", "beta"], "gap")
-    text = [f"{100 * row['mean']:.0f} ± {100 * row['half']:.0f}" for _, row in gaps.iterrows()]
-    gaps["points"] = [one.replace(" ± nan", "") for one in text]
+    pairs = zip(100 * gaps["mean"], 100 * gaps["half"], strict=True)
+    gaps["points"] = [statistics.with_half(*pair, ".0f") for pair in pairs]
     return gaps.pivot(index="scheme", columns="beta", values="points").fillna("")
 
 

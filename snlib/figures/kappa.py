@@ -64,8 +64,8 @@ def beside_paper(smallest: pd.DataFrame) -> pd.DataFrame:
     for (beta, scheme), nets in smallest.groupby(["beta", "scheme"]):
         row = {"beta": style.beta_label(beta), "scheme": scheme}
         for name, column in (("κ", "minimum"), ("1 %", "quantile_01"), ("5 %", "quantile_05")):
-            mean, half = statistics.interval(np.log10(nets[column]))
-            row[f"log10 {name}"] = f"{mean:.2f} ± {half:.2f}".replace(" ± nan", "")
+            pair = statistics.interval(np.log10(nets[column]))
+            row[f"log10 {name}"] = statistics.with_half(*pair, ".2f")
         row |= {"below .01": nets["below_01"].mean(), "mode": nets["mode"].mean()}
         rows.append(row | {"| paper": theirs[scheme] if beta == BETA else math.nan})
     return pd.DataFrame(rows)

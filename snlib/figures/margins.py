@@ -104,8 +104,8 @@ def _largest_modes() -> pd.Series:
 def _text(nets: pd.DataFrame, column: str, digits: int) -> pd.Series:
     """Mean ± half of the interval over seeds, "" where a seed has none."""
     means = statistics.means(nets, KEYS, column).set_index(KEYS)
-    text = [f"{row['mean']:.{digits}f} ± {row['half']:.{digits}f}" for _, row in means.iterrows()]
-    text = [one.replace("nan ± nan", "").replace(" ± nan", "") for one in text]
+    pairs = zip(means["mean"], means["half"], strict=True)
+    text = [statistics.with_half(*pair, f".{digits}f") for pair in pairs]
     return pd.Series(text, index=means.index)
 
 

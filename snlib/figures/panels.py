@@ -127,16 +127,15 @@ def _ends(panel: Panel, table: pd.DataFrame | None, window: int) -> dict[float, 
     rows = pd.DataFrame() if table is None else panel.rows(table)
     if rows.empty:
         return {}
-    keys = ["beta", "seed", "split"]
-    rows = rows[rows["epoch"] > rows.groupby(keys)["epoch"].transform("max") - window]
-    runs = rows.groupby(keys)["accuracy"].mean().unstack("split").reset_index("seed")
+    means = curves.at_the_end(rows, window)
+    means = means.pivot(index="beta", columns="quantity", values=["mean", "seeds"])
     return {
         beta: {
-            "train_here": own["train"].mean(),
-            "validation_here": own["validation"].mean(),
-            "seeds": len(own),
+            "train_here": row["mean", "train"] / 100,
+            "validation_here": row["mean", "validation"] / 100,
+            "seeds": row["seeds", "train"],
         }
-        for beta, own in runs.groupby("beta")
+        for beta, row in means.iterrows()
     }
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from snlib.claims import beside
-from snlib.claims.table1 import published
+from snlib.claims.table1 import published, stands_for
 from snlib.figures import style
 
 MARKERS = {"cifar10": "s", "mnist": "o", "svhn": "v"}
@@ -28,13 +28,13 @@ DIVERGED = 0.11
 
 def marker(data: str) -> str:
     """Of a data set, or of a part of it or of other images that stand for it."""
-    return MARKERS.get(data.partition(",")[0].removesuffix("_jpeg"), "D")
+    return MARKERS.get(stands_for(data), "D")
 
 
 def name(data: str) -> str:
     """A data set as legends show it."""
     whole, _, part = data.partition(", ")
-    shown = {"cifar10_jpeg": "CIFAR-10 (JPEG)"}.get(whole, NAMES.get(whole, whole))
+    shown = NAMES.get(whole, beside.named(whole))
     return f"{shown}, {part}" if part else shown
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snlib.functions import Function
-from snlib.spectral.entries import Entries
+from snlib.spectral.entries import Entries, convolution_entries
 
 NARROW = 4
 """Input channels up to which the gradient in the input goes by `_blocks`."""
@@ -89,13 +89,15 @@ def _entries(
     in_shape: tuple[int, int, int], shape: torch.Size, padding: tuple[int, int]
 ) -> Entries:
     """The entries of the matrix (H' W' out, H W C) of images with the channels last."""
-    channels, height, width = in_shape
+    first = convolution_entries(in_shape, shape, ((1, 1), padding, (1, 1), False, (0, 0), 1))
 
     def matrix_of(weight: Tensor) -> Tensor:
-        units = torch.eye(channels * height * width, dtype=weight.dtype)
-        units = units.view(-1, height, width, channels).permute(0, 3, 1, 2)
-        images = F.conv2d(units, weight, padding=padding)
-        return images.permute(0, 2, 3, 1).flatten(1).T
+        rows, columns = (
+            length + 2 * pad - k + 1
+            for length, pad, k in zip(in_shape[1:], padding, shape[2:], strict=True)
+        )
+        blocks = first.matrix(weight).view(shape[0], rows, columns, *in_shape)
+        return blocks.permute(1, 2, 0, 4, 5, 3).reshape(rows * columns * shape[0], -1)
 
     return Entries(matrix_of, shape)
 

@@ -144,7 +144,12 @@ class _Elu(Function):
         x, y = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted
             return grad * x.clamp(max=0).exp()
-        return y.clamp(max=0).add_(1).mul_(grad)
+        return _elu_pulled(grad, y)
+
+
+def _elu_pulled(grad: Tensor, y: Tensor) -> Tensor:
+    """grad times the slope, which is 1 + min(y, 0) at the output y."""
+    return y.clamp(max=0).add_(1).mul_(grad)
 
 
 class ELU(nn.ELU):
@@ -164,7 +169,7 @@ class ELU(nn.ELU):
     def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """The output at x, and the function that pulls a gradient in it back to x."""
         y = _Elu.forward(x)
-        return y, lambda grad: y.clamp(max=0).add_(1).mul_(grad)
+        return y, lambda grad: _elu_pulled(grad, y)
 
 
 # ---------------------------------------------------------------------------- flattening of images
