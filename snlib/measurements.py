@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from snlib import robustness
+from snlib import robustness, spectral
 from snlib.attacks import Attack
 from snlib.bounds import layer_norms, margins
 from snlib.datasets import Data
@@ -24,6 +24,8 @@ LEVELS = tuple(round(level / 100, 2) for level in range(101))
 KAPPA_LEVELS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5)
 MARGIN_LEVELS = tuple(round(level / 20, 2) for level in range(21))
 """Levels of the few quantiles of suite `bounds`, whose tables have many runs."""
+
+SPLITS = ("train", "validation", "test")
 
 DISTRIBUTION_IMAGES = 10_000
 """Images of a split, at most, over which distributions are taken (the first ones)."""
@@ -104,39 +106,67 @@ def measure(
     """
     net = fitted.net.eval()
     attack = attack_of(run, data)
-    splits = {
-        "train": (data.x_train.to(device), data.y_train.to(device)),
-        "validation": (data.x_validation.to(device), data.y_validation.to(device)),
-        "test": (data.x_test.to(device), data.y_test.to(device)),
-    }
+    if fitted.diverged:  # no attack can follow its gradient: its clean accuracy stands for both
+        attack = Attack(kind="none")
+    images = {split: _Images(net, attack, *_split(run, data, split, device)) for split in SPLITS}
     rows = Rows()
-    boxes = {
-        split: clip and tuple(side.to(device) for side in clip)
-        for split in splits
-        for clip in [box_of(run, data, split)]
-    }
     _history(rows, fitted)
     if "runtime" in suites:
         passes = zip(fitted.history["epoch"], fitted.history["pass_seconds"], strict=True)
         for epoch, value in passes:
             rows.add("runtime", "seconds", value, split="train", attack="training", x=epoch)
-    # No attack can follow the gradient of a net that diverged: its clean accuracy stands for both.
-    _accuracy(rows, net, splits, Attack(kind="none") if fitted.diverged else attack, boxes)
+    _accuracy(rows, net, images)
     if fitted.diverged:
         return rows.columns
     if "distributions" in suites:
-        _distributions(rows, net, splits, attack, boxes)
+        _distributions(rows, net, images)
     if "spectrum" in suites:
         _spectrum(rows, net, data)
     if "bounds" in suites:
-        _bounds(rows, net, splits["train"], attack, boxes["train"])
+        _bounds(rows, net, images["train"])
     if "standard" in suites:
-        _standard(rows, net, splits, run, data)
+        _standard(rows, net, images, run, data)
     for suite, function in ON_TEST_IMAGES.items():
         if suite in suites:
-            for attack, quantity, x, value in function(net, *splits["test"], run, data):
-                rows.add(suite, quantity, value, split="test", attack=attack, x=x)
+            test = images["test"]
+            for name, quantity, x, value in function(net, test.x, test.y, run, data):
+                rows.add(suite, quantity, value, split="test", attack=name, x=x)
     return rows.columns
+
+
+def _split(run: Run, data: Data, split: str, device: str | torch.device) -> tuple:
+    """The images, labels and pixel box of a split, on the device."""
+    box = box_of(run, data, split)
+    x, y = (getattr(data, f"{part}_{split}").to(device) for part in "xy")
+    return x, y, box and tuple(side.to(device) for side in box)
+
+
+class _Images:
+    """The images of a split, and the first of them under the training attack, made once.
+
+    Attributes:
+        x, y: all of them.
+        clean_accuracy, accuracy: over all of them, without and under the training attack.
+        first: the first `DISTRIBUTION_IMAGES`, and their labels.
+        attacked: the same under the training attack; None without one.
+    """
+
+    def __init__(
+        self, net: nn.Module, attack: Attack, x: torch.Tensor, y: torch.Tensor, box: tuple | None
+    ) -> None:
+        self.x, self.y, self.attack = x, y, attack
+        self.clean_accuracy = self.accuracy = accuracy(net, x, y)
+        self.first, self.attacked = (x[:DISTRIBUTION_IMAGES], y[:DISTRIBUTION_IMAGES]), None
+        if attack.kind == "none":
+            return
+        kept, right, generator = [], 0, torch.Generator().manual_seed(0)
+        with spectral.frozen(net):
+            for part in torch.arange(len(x), device=x.device).split(batch_of(x)):
+                clip = box and tuple(side[part] for side in box)
+                found = attack(net, x[part], y[part], generator, clip=clip)
+                right += round(accuracy(net, found, y[part]) * len(part))
+                kept.append(found[: max(0, DISTRIBUTION_IMAGES - int(part[0]))])
+        self.accuracy, self.attacked = right / len(x), torch.cat(kept)
 
 
 def _history(rows: Rows, fitted: Fitted) -> None:
@@ -154,57 +184,42 @@ def _history(rows: Rows, fitted: Fitted) -> None:
         rows.add("history", "best_epoch", fitted.best.epoch, split="validation", attack="training")
 
 
-def _accuracy(rows: Rows, net: nn.Module, splits: dict, attack: Attack, boxes: dict) -> None:
-    for split, (x, y) in splits.items():
-        clean = accuracy(net, x, y)
-        attacked = clean
-        if attack.kind != "none":
-            attacked = accuracy(net, x, y, attack, clip=boxes[split])
-        rows.add("accuracy", "accuracy", clean, split=split, attack="none")
-        rows.add("accuracy", "accuracy", attacked, split=split, attack="training")
-        rows.add("accuracy", "images", len(x), split=split)
+def _accuracy(rows: Rows, net: nn.Module, images: dict[str, _Images]) -> None:
+    for split, part in images.items():
+        rows.add("accuracy", "accuracy", part.clean_accuracy, split=split, attack="none")
+        rows.add("accuracy", "accuracy", part.accuracy, split=split, attack="training")
+        rows.add("accuracy", "images", len(part.x), split=split)
 
 
-def _distributions(rows: Rows, net: nn.Module, splits: dict, attack: Attack, boxes: dict) -> None:
+def _distributions(rows: Rows, net: nn.Module, images: dict[str, _Images]) -> None:
     for split in ("train", "test"):
-        x, y = (part[:DISTRIBUTION_IMAGES] for part in splits[split])
+        (x, y), attacked = images[split].first, images[split].attacked
         place = {"split": split, "attack": "none"}
         rows.add_quantiles("distributions", "margin", margins(net, x, y), **place)
         rows.add_quantiles("distributions", "norm_gain", norm_gain(net, x), **place)
         rows.add_quantiles("distributions", "gradient_norm", gradient_norms(net, x, y), **place)
-        if attack.kind == "none":
-            continue
-        attacked = margins(net, _attacked(net, x, y, attack, boxes[split]), y)
-        rows.add_quantiles("distributions", "margin", attacked, split=split, attack="training")
+        if attacked is not None:
+            place = {"split": split, "attack": "training"}
+            rows.add_quantiles("distributions", "margin", margins(net, attacked, y), **place)
 
 
-def _attacked(net: nn.Module, x: torch.Tensor, y: torch.Tensor, attack: Attack, box: tuple | None):
-    """The attacked images, as many as x."""
-    low, high = box or (None, None)
-    found = []
-    for part in torch.arange(len(x)).split(batch_of(x)):
-        clip = None if low is None else (low[part], high[part])
-        found.append(attack(net, x[part], y[part], clip=clip))
-    return torch.cat(found)
-
-
-def _bounds(rows: Rows, net: nn.Module, train: tuple, attack: Attack, box: tuple | None) -> None:
+def _bounds(rows: Rows, net: nn.Module, train: _Images) -> None:
     """What the theorems need of the training images.
 
     Attacked images are points of the ball, all over which kappa bounds the gradient norms.
     """
-    largest = float(train[0].double().flatten(1).norm(dim=1).max())
+    largest = float(train.x.double().flatten(1).norm(dim=1).max())
     rows.add("bounds", "input_norm", largest, split="train")
-    rows.add("bounds", "attack_size", attack.eps, split="train")
-    x, y = (part[:DISTRIBUTION_IMAGES] for part in train)
-    images = {"none": x}
-    if attack.kind != "none":
-        images["training"] = _attacked(net, x, y, attack, box)
-    for name, points in images.items():
+    rows.add("bounds", "attack_size", train.attack.eps, split="train")
+    x, y = train.first
+    points = {"none": x}
+    if train.attacked is not None:
+        points["training"] = train.attacked
+    for name, some in points.items():
         place = {"split": "train", "attack": name, "levels": KAPPA_LEVELS}
-        rows.add_quantiles("bounds", "gradient_norm", gradient_norms(net, points, y), **place)
+        rows.add_quantiles("bounds", "gradient_norm", gradient_norms(net, some, y), **place)
     place = {"split": "train", "attack": "training", "levels": MARGIN_LEVELS}
-    rows.add_quantiles("bounds", "margin", margins(net, points, y), **place)
+    rows.add_quantiles("bounds", "margin", margins(net, some, y), **place)
 
 
 def _spectrum(rows: Rows, net: nn.Module, data: Data) -> None:
@@ -214,11 +229,10 @@ def _spectrum(rows: Rows, net: nn.Module, data: Data) -> None:
             rows.add("spectrum", quantity, layer[quantity], split=layer["layer"], x=index)
 
 
-def _standard(rows: Rows, net: nn.Module, splits: dict, run: Run, data: Data) -> None:
+def _standard(rows: Rows, net: nn.Module, images: dict[str, _Images], run: Run, data: Data) -> None:
     eps = evaluation_radius(run, data)
-    for split, (x, y) in splits.items():
-        x, y = x[:DISTRIBUTION_IMAGES], y[:DISTRIBUTION_IMAGES]
+    for split, part in images.items():
         for name, options in PROTOCOLS.items():
             attack = Attack(kind="pgm", eps=eps, norm=run.norm or 2.0, steps=15, **options)
-            value = accuracy(net, x, y, attack)
+            value = accuracy(net, *part.first, attack)
             rows.add("standard", "accuracy", value, split=split, attack=name, x=eps)

@@ -12,10 +12,12 @@ from torch import nn
 
 from snlib import precision, spectral
 from snlib.attacks import Attack, Clip
+from snlib.attacks.pullbacks import suits
 from snlib.augmentation import augmented
 from snlib.capture import Captured, Recorder, cuda_graph, obstacle
 from snlib.errors import NotFinite
 from snlib.evaluation import accuracy
+from snlib.learning import learner_of
 from snlib.runs import Run
 from snlib.team import Team
 
@@ -84,11 +86,18 @@ class Step:
                     generator = self.team.own(generator)  # it draws where it starts
                 with spectral.frozen(self.net):
                     x_adv = self.attack(self.net, x, y, generator, clip=clip, check=False)
-            logits = self.net(x_adv)
-            loss = self._loss(logits, x, y)
-        for weight in self.weights:
-            weight.grad = None
-        loss.backward()
+            learn = None
+            if self.attack.kind != "trades" and suits(x_adv):
+                learn = learner_of(self.net)
+            for weight in self.weights:
+                weight.grad = None
+            if learn is not None:
+                logits, loss = learn(x_adv, y)
+            else:
+                logits = self.net(x_adv)
+                loss = self._loss(logits, x, y)
+        if learn is None:
+            loss.backward()
         return (logits.detach().argmax(1) == y).sum(), loss.detach()
 
     def accuracy(self, x: torch.Tensor, y: torch.Tensor, clip: Clip = None) -> float:

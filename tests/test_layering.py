@@ -37,7 +37,9 @@ ALLOWED |= {
     "augmentation": set(),
     "capture": {"capturing"},
     "precision": {"errors"},
-    "steps": GROUND | {"augmentation", "capture", "evaluation", "precision", "runs", "team"},
+    "learning": GROUND,
+    "steps": GROUND
+    | {"augmentation", "capture", "evaluation", "learning", "precision", "runs", "team"},
     "training": GROUND | {"checkpoints", "evaluation", "precision", "runs", "steps", "team"},
     "robustness": GROUND | {"evaluation", "runs"},
     "measurements": GROUND | {"checkpoints", "evaluation", "robustness", "runs", "training"},

@@ -148,9 +148,9 @@ def test_the_authors_learning_rate_and_the_dropped_batch(data, monkeypatch):
         return step(optimizer, *arguments, **options)
 
     monkeypatch.setattr(torch.optim.SGD, "step", spy)
-    loss = nn.functional.cross_entropy
+    whole = steps.Step.__call__
     monkeypatch.setattr(
-        nn.functional, "cross_entropy", lambda z, y: sizes.append(len(y)) or loss(z, y)
+        steps.Step, "__call__", lambda self, x, y: sizes.append(len(y)) or whole(self, x, y)
     )
     training.fit(run, data)
     assert sizes == [40] * 6  # 110 images: two batches of 40 an epoch, 30 images dropped

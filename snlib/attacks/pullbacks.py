@@ -46,11 +46,11 @@ def rule_of(net: object) -> Rule | None:
     It holds for as long as no layer is put in place of another; weights are looked up at each call,
     under `torch.no_grad()` and for an x that `suits`.
     """
-    if type(net) is not nn.Sequential or _watched(net) or _everything_watched():
+    if type(net) is not nn.Sequential or watched(net) or everything_watched():
         return None
     rules = []
     for layer in net._modules.values():
-        rule = None if _watched(layer) else _rule_of(layer)
+        rule = None if watched(layer) else rule_of_layer(layer)
         if rule is None:
             return None
         rules.append(rule)
@@ -71,7 +71,7 @@ def rule_of(net: object) -> Rule | None:
     return chain if rules else None
 
 
-def _everything_watched() -> bool:
+def everything_watched() -> bool:
     """Whether something follows each call of any module."""
     return bool(
         torch_module._global_forward_hooks
@@ -83,7 +83,7 @@ def _everything_watched() -> bool:
     )
 
 
-def _watched(layer: nn.Module) -> bool:
+def watched(layer: nn.Module) -> bool:
     """Whether a call of the layer is more than its class's forward."""
     return bool(
         layer._forward_hooks
@@ -95,7 +95,8 @@ def _watched(layer: nn.Module) -> bool:
     )
 
 
-def _rule_of(layer: nn.Module) -> Rule | None:
+def rule_of_layer(layer: nn.Module) -> Rule | None:
+    """The rule of one layer that nothing watches, None where it has none."""
     kind = type(layer)
     if "parametrizations" in layer._modules:  # of a class that torch made for this layer
         kind = parametrize.type_before_parametrizations(layer)

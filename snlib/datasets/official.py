@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torchvision
 from torch import Tensor
 
 from snlib.datasets.raw import Images, Raw, validation_size
@@ -24,19 +23,26 @@ NETWORK_TIMEOUT = 20.0  # seconds without an answer
 Arrays = tuple[object, object, object]  # pixels, labels, names of the classes
 
 
+def _torchvision(kind: str) -> Callable:
+    """A data set's class there."""
+    from torchvision import datasets  # takes as long to import as torch, and digits do without
+
+    return getattr(datasets, kind)
+
+
 def _grey(kind: str, root: Path, train: bool, download: bool) -> Arrays:
-    found = getattr(torchvision.datasets, kind)(root, train=train, download=download)
+    found = _torchvision(kind)(root, train=train, download=download)
     return found.data.unsqueeze(1), found.targets, found.classes
 
 
 def _cifar(kind: str, root: Path, train: bool, download: bool) -> Arrays:
-    found = getattr(torchvision.datasets, kind)(root, train=train, download=download)
+    found = _torchvision(kind)(root, train=train, download=download)
     return found.data.transpose(0, 3, 1, 2), found.targets, found.classes
 
 
 def _svhn(kind: str, root: Path, train: bool, download: bool) -> Arrays:
     split = "train" if train else "test"
-    found = torchvision.datasets.SVHN(root, split=split, download=download)
+    found = _torchvision(kind)(root, split=split, download=download)
     return found.data, found.labels, [str(digit) for digit in range(10)]
 
 

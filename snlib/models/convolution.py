@@ -115,9 +115,12 @@ class _Dense(NamedTuple):
     def of(
         self, weight: Tensor, bias: Tensor | None, version: tuple[int, int], shape: tuple[int, ...]
     ) -> bool:
-        """Whether these are its weight and bias, as they are now, and the shape of its inputs."""
-        same = self.weight is weight and self.bias is bias and self.version == version
-        return same and self.shape == shape
+        """Whether these are its weight and bias, as they are now, and the shape of its inputs.
+
+        A weight is the same where it lies in the same memory, which is kept here from others.
+        """
+        same = self.bias is bias and self.version == version and self.shape == shape
+        return same and self.weight.data_ptr() == weight.data_ptr()
 
 
 class Conv2d(nn.Conv2d):
@@ -146,8 +149,8 @@ class Conv2d(nn.Conv2d):
 
     def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """The output at x (N, C, H, W), and the function that pulls a gradient in it back to x."""
-        weight, bias, padding = self.weight, self.bias, self.padding[0]
-        if x.dim() == 4 and not (weight.requires_grad or weight.is_inference()):
+        weight, bias, padding = self.weight.detach(), self.bias, self.padding[0]
+        if x.dim() == 4 and not weight.is_inference():
             rows, columns = self._out_size(x)
             if self._is_small(x, rows * columns):
                 y, matrix = self._as_matrix(x, weight, bias, rows, columns)
@@ -180,8 +183,8 @@ class Conv2d(nn.Conv2d):
         held = self._dense
         if not (held and held.of(weight, bias, version, shape)):
             with torch.no_grad():
-                shift = None if bias is None else bias.repeat(rows * columns)
+                shift = None if bias is None else bias.expand(rows * columns, -1).reshape(-1)
                 matrix = _entries(shape, weight.shape, self.padding).matrix(weight)
-            held = self._dense = _Dense(weight, bias, version, shape, matrix, shift)
+            held = self._dense = _Dense(weight.detach(), bias, version, shape, matrix, shift)
         found = F.linear(x.permute(0, 2, 3, 1).flatten(1), held.matrix, held.shift)
         return found.view(len(x), rows, columns, self.out_channels).permute(0, 3, 1, 2), held.matrix

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 
 from torch import nn
-from torchvision.models import DenseNet
 
 from snlib.models.layers import stem_stride, widen
 
@@ -34,6 +33,8 @@ def densenet(
         seed: unused; every family takes the same arguments.
         depth: number of layers, 4 more than a multiple of 6.
     """
+    from torchvision.models import DenseNet  # takes as long to import as torch, for this net alone
+
     growth = widen(12, width)
     net = DenseNet(
         growth_rate=growth,

@@ -1,0 +1,128 @@
+"""The pass of a training step that learns, without autograd: a chain's gradient in its weights.
+
+As in `attacks.pullbacks`, every layer says how a gradient in its output is pulled back to its
+input; a layer with weights says here what the gradient in them is. Small convolutions go by the
+matrices that the attack of the same step has gathered. What lies behind a weight, such as a budget,
+is left to autograd, and so is a whole net of which a part has no rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from snlib.attacks import pullbacks
+from snlib.models.convolution import Conv2d
+
+Learner = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+TAUGHT = (nn.Linear, nn.Conv2d, Conv2d)
+"""The layers with weights that have a rule here."""
+
+
+def learner_of(net: nn.Module) -> Learner | None:
+    """The function (x, y) -> (logits, mean cross-entropy) that adds its gradient to the weights'.
+
+    None where the net is no chain of layers with a rule each. The function is for an x that
+    `attacks.pullbacks.suits`, and for as long as the net stays in its mode with the same layers.
+    """
+    chained = type(net) is nn.Sequential and not pullbacks.watched(net)
+    if not chained or pullbacks.everything_watched():
+        return None
+    layers = list(_layers(net))
+    rules = [None if layer is None else pullbacks.rule_of_layer(layer) for layer in layers]
+    weighted = [layer is not None and _has_weights(layer) for layer in layers]
+    taught = [_type_of(layer) in TAUGHT for layer in layers]
+    if None in rules or weighted != taught or True not in taught:
+        return None
+    first = taught.index(True)
+
+    @torch.no_grad()
+    def learn(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        inputs, pulls = [], []
+        for rule in rules:
+            inputs.append(x)
+            x, pull = rule(x)
+            pulls.append(pull)
+        loss, grad = _cross_entropy(x, y)
+        behind: list[tuple[Tensor, Tensor]] = []
+        for index in range(len(layers) - 1, first - 1, -1):
+            if taught[index]:
+                behind += _teach(layers[index], inputs[index], grad)
+            if index > first:
+                grad = pulls[index](grad)
+            del inputs[index], pulls[index]  # what a layer kept is let go as soon as it is used
+        if behind:
+            torch.autograd.backward(*zip(*behind, strict=True))
+        return x, loss
+
+    return learn
+
+
+def _cross_entropy(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean cross-entropy and its gradient in the logits, by the kernels of autograd."""
+    aten, mean, nothing = torch.ops.aten, 1, -100
+    chances = logits.log_softmax(1)
+    loss, total = aten.nll_loss_forward(chances, y, None, mean, nothing)
+    grad = aten.nll_loss_backward(torch.ones_like(loss), chances, y, None, mean, nothing, total)
+    return loss, aten._log_softmax_backward_data(grad, chances, 1, logits.dtype)
+
+
+def _layers(net: nn.Sequential) -> Iterator[nn.Module | None]:
+    """The layers in order, also those of chains within the chain; None for one that is watched."""
+    for layer in net._modules.values():
+        if pullbacks.watched(layer):
+            yield None
+        elif type(layer) is nn.Sequential:
+            yield from _layers(layer)
+        else:
+            yield layer
+
+
+def _type_of(layer: nn.Module | None) -> type:
+    """The layer's class, without what torch made of it for a parametrization."""
+    if layer is None or not parametrize.is_parametrized(layer):
+        return type(layer)
+    return parametrize.type_before_parametrizations(layer)
+
+
+def _has_weights(layer: nn.Module) -> bool:
+    return bool(layer._parameters) or any(map(_has_weights, layer.children()))
+
+
+def _teach(layer: nn.Linear | nn.Conv2d, x: Tensor, grad: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Add to the gradients of a layer's weight and bias, of input x and with grad in the output.
+
+    Returns:
+        What autograd has to go on from: an effective weight with its gradient, if there is more
+        behind it.
+    """
+    with torch.enable_grad():
+        weight, bias = layer.weight, layer.bias
+    found = []
+    if weight.requires_grad and isinstance(layer, nn.Linear):
+        found.append((weight, grad.t().mm(x)))
+    elif weight.requires_grad:
+        back = torch.ops.aten.convolution_backward
+        settings = layer.stride, layer.padding, layer.dilation, False, (0, 0), layer.groups
+        gradient = back(grad, x, weight, None, *settings, [False, True, False])[1]
+        found.append((weight, gradient))
+    if bias is not None and bias.requires_grad:
+        found.append((bias, grad.sum(0) if grad.dim() == 2 else grad.sum((0, 2, 3))))
+    return [(parameter, part) for parameter, part in found if not _added(parameter, part)]
+
+
+def _added(parameter: Tensor, found: Tensor) -> bool:
+    """Add to a parameter's gradient as autograd does, unless that has something to do there."""
+    if not parameter.is_leaf or parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
+        return False
+    if parameter.grad is not None:
+        parameter.grad.add_(found)
+    elif found.stride() == parameter.stride():
+        parameter.grad = found
+    else:
+        parameter.grad = torch.empty_like(parameter).copy_(found)
+    return True
