@@ -33,10 +33,9 @@ def learner_of(net: nn.Module) -> Learner | None:
     if not chained or pullbacks.everything_watched():
         return None
     layers = list(_layers(net))
-    rules = [None if layer is None else pullbacks.rule_of_layer(layer) for layer in layers]
-    weighted = [layer is not None and _has_weights(layer) for layer in layers]
+    rules = pullbacks.rules_of(layers)
     taught = [_type_of(layer) in TAUGHT for layer in layers]
-    if None in rules or weighted != taught or True not in taught:
+    if rules is None or taught != [_has_weights(layer) for layer in layers] or not any(taught):
         return None
     first = taught.index(True)
 
@@ -71,20 +70,18 @@ def _cross_entropy(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return loss, aten._log_softmax_backward_data(grad, chances, 1, logits.dtype)
 
 
-def _layers(net: nn.Sequential) -> Iterator[nn.Module | None]:
-    """The layers in order, also those of chains within the chain; None for one that is watched."""
+def _layers(net: nn.Sequential) -> Iterator[nn.Module]:
+    """The layers in order, also those of chains within the chain unless they are watched."""
     for layer in net._modules.values():
-        if pullbacks.watched(layer):
-            yield None
-        elif type(layer) is nn.Sequential:
+        if type(layer) is nn.Sequential and not pullbacks.watched(layer):
             yield from _layers(layer)
         else:
             yield layer
 
 
-def _type_of(layer: nn.Module | None) -> type:
+def _type_of(layer: nn.Module) -> type:
     """The layer's class, without what torch made of it for a parametrization."""
-    if layer is None or not parametrize.is_parametrized(layer):
+    if not parametrize.is_parametrized(layer):
         return type(layer)
     return parametrize.type_before_parametrizations(layer)
 
@@ -106,6 +103,7 @@ def _teach(layer: nn.Linear | nn.Conv2d, x: Tensor, grad: Tensor) -> list[tuple[
     if weight.requires_grad and isinstance(layer, nn.Linear):
         found.append((weight, grad.t().mm(x)))
     elif weight.requires_grad:
+        grad = layer.filled(grad, x) if isinstance(layer, Conv2d) else grad
         back = torch.ops.aten.convolution_backward
         settings = layer.stride, layer.padding, layer.dilation, False, (0, 0), layer.groups
         gradient = back(grad, x, weight, None, *settings, [False, True, False])[1]

@@ -84,6 +84,27 @@ def test_every_way_of_a_fast_convolution_is_autograds(dense, memory, monkeypatch
         compare(net, numbers(2, channels, 8, 8).to(memory_format=memory))
 
 
+@pytest.mark.parametrize("pool", [
+    nn.MaxPool2d(3, 2), nn.MaxPool2d(2), nn.MaxPool2d((2, 3), (2, 3)), nn.MaxPool2d(2, 4),
+    nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(3, 2, ceil_mode=True), nn.MaxPool2d(2, 3, dilation=2),
+    nn.Sequential(nn.MaxPool2d(3, 2)), nn.Identity(),
+])  # fmt: skip
+def test_what_a_pooling_leaves_out_is_not_computed_and_changes_nothing(pool):
+    for size in ((8, 8), (7, 6), (5, 8)):
+        compare(nn.Sequential(convolution.Conv2d(1, 3, 5, 2), pool), numbers(4, 1, *size))
+
+
+def test_the_output_is_as_large_as_the_pooling_reads():
+    net = nn.Sequential(convolution.Conv2d(1, 3, 5, 2), nn.MaxPool2d(3, 2)).requires_grad_(False)
+    sizes = []
+    pool = torch._C._nn.max_pool2d_with_indices
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        seen = lambda x, *rest: sizes.append(tuple(x.shape[2:])) or pool(x, *rest)  # noqa: E731
+        patch.setattr(torch._C._nn, "max_pool2d_with_indices", seen)
+        rule_of(net)(torch.ones(2, 1, 8, 7))
+    assert sizes == [(7, 7)]
+
+
 @pytest.mark.parametrize("memory", FORMATS)
 @pytest.mark.parametrize("beta", [math.inf, 0.8])
 @pytest.mark.parametrize("name", [
@@ -204,9 +225,9 @@ def test_inputs_and_surroundings_that_do_not_suit():
 ])  # fmt: skip
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_attacks_are_those_by_autograd_bit_for_bit(attack, dtype):
-    """For a function around the net there is no rule."""
-    net = models.build("elu_alexnet", (1, 8, 8), width=0.125).to(dtype).requires_grad_(False)
-    x = numbers(20, 1, 8, 8).to(dtype).to(memory_format=torch.channels_last)
+    """For a function around the net there is no rule. Its poolings look at every pixel of 7x7."""
+    net = models.build("elu_alexnet", (1, 7, 7), width=0.125).to(dtype).requires_grad_(False)
+    x = numbers(20, 1, 7, 7).to(dtype).to(memory_format=torch.channels_last)
     y = torch.arange(20) % 10
     with untouched(net):
         expected = attack(lambda z: net(z), x, y)

@@ -84,6 +84,13 @@ def test_convolutions_before_and_after_others_are_autograds(layer, dense, monkey
     compare(net, x, y)
 
 
+@pytest.mark.parametrize("beta", [math.inf, 0.8])
+@pytest.mark.parametrize("size", [(8, 8), (7, 8), (9, 9)])
+def test_what_a_pooling_leaves_out_has_no_part_in_the_gradient(size, beta):
+    net = models.build("elu_alexnet", (1, *size), classes=4, width=0.1).double()
+    compare(spectral.constrain(net, beta, (1, *size)), *batch(shape=(1, *size)))
+
+
 @pytest.mark.parametrize("fixed", ["0.weight", "0.bias", "2.weight", "2.bias"])
 def test_what_does_not_learn_has_no_gradient(fixed):
     net = nn.Sequential(nn.Linear(5, 6), nn.ELU(), nn.Linear(6, 4)).double()

@@ -13,6 +13,7 @@ watches it (hooks, autocast, a compiler, a transform), the whole net is left to 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -48,12 +49,9 @@ def rule_of(net: object) -> Rule | None:
     """
     if type(net) is not nn.Sequential or watched(net) or everything_watched():
         return None
-    rules = []
-    for layer in net._modules.values():
-        rule = None if watched(layer) else rule_of_layer(layer)
-        if rule is None:
-            return None
-        rules.append(rule)
+    rules = rules_of(list(net._modules.values()))
+    if rules is None:
+        return None
 
     def chain(x: Tensor) -> tuple[Tensor, Pull]:
         pulls = []
@@ -69,6 +67,17 @@ def rule_of(net: object) -> Rule | None:
         return x, back
 
     return chain if rules else None
+
+
+def rules_of(layers: list[nn.Module]) -> list[Rule] | None:
+    """The rules of layers of which each is the only one to see the output of that before."""
+    rules = []
+    for layer, after in itertools.zip_longest(layers, layers[1:]):
+        rule = None if watched(layer) else _rule_of(layer, after)
+        if rule is None:
+            return None
+        rules.append(rule)
+    return rules
 
 
 def everything_watched() -> bool:
@@ -95,15 +104,28 @@ def watched(layer: nn.Module) -> bool:
     )
 
 
-def rule_of_layer(layer: nn.Module) -> Rule | None:
-    """The rule of one layer that nothing watches, None where it has none."""
+def _rule_of(layer: nn.Module, after: nn.Module | None) -> Rule | None:
+    """The rule of a layer, given the one after it."""
     kind = type(layer)
     if "parametrizations" in layer._modules:  # of a class that torch made for this layer
         kind = parametrize.type_before_parametrizations(layer)
     if "pullback" in kind.__dict__:  # its own: a subclass may do something else in `forward`
+        if isinstance(layer, nn.Conv2d) and type(after) is nn.MaxPool2d:
+            return functools.partial(layer.pullback, read=functools.partial(_read, after))
         return layer.pullback
     make = _RULES.get(kind)
     return None if make is None else make(layer)
+
+
+def _read(pool: nn.MaxPool2d, *sizes: int) -> tuple[int, ...]:
+    """How many of so many rows and columns a pooling looks at: the last ones may fit no window."""
+    kernel, stride, padding, dilation = _settings(pool)
+    if pool.ceil_mode or any(padding) or set(dilation) != {1}:
+        return sizes
+    return tuple(
+        size - (size - k) % s if size >= k else size
+        for size, k, s in zip(sizes, kernel, stride, strict=True)
+    )
 
 
 # --------------------------------------------------------------------------------- torch's layers
@@ -152,12 +174,17 @@ def _elu(layer: nn.ELU) -> Rule | None:
     return None if layer.inplace else rule
 
 
-def _max_pool(layer: nn.MaxPool2d) -> Rule | None:
-    stride = layer.kernel_size if layer.stride is None else layer.stride
-    settings = [
+def _settings(pool: nn.MaxPool2d) -> list[list[int]]:
+    """Kernel, stride, padding and dilation, each by rows and columns."""
+    stride = pool.kernel_size if pool.stride is None else pool.stride
+    return [
         [side, side] if isinstance(side, int) else list(side)
-        for side in (layer.kernel_size, stride, layer.padding, layer.dilation)
+        for side in (pool.kernel_size, stride, pool.padding, pool.dilation)
     ]
+
+
+def _max_pool(layer: nn.MaxPool2d) -> Rule | None:
+    settings = _settings(layer)
 
     def rule(x: Tensor) -> tuple[Tensor, Pull]:
         y, where = torch._C._nn.max_pool2d_with_indices(x, *settings, layer.ceil_mode)

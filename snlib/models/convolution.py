@@ -86,9 +86,13 @@ def _through(grad: Tensor, matrix: Tensor, shape: torch.Size) -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def _entries(
-    in_shape: tuple[int, int, int], shape: torch.Size, padding: tuple[int, int]
-) -> Entries:
-    """The entries of the matrix (H' W' out, H W C) of images with the channels last."""
+    in_shape: tuple[int, int, int], shape: torch.Size, padding: tuple[int, int],
+    kept: tuple[int, int],
+) -> Entries:  # fmt: skip
+    """The entries of the matrix (H' W' out, H W C) of images with the channels last.
+
+    Of the output the first `kept` rows and columns are H' and W'.
+    """
     first = convolution_entries(in_shape, shape, ((1, 1), padding, (1, 1), False, (0, 0), 1))
 
     def matrix_of(weight: Tensor) -> Tensor:
@@ -97,7 +101,8 @@ def _entries(
             for length, pad, k in zip(in_shape[1:], padding, shape[2:], strict=True)
         )
         blocks = first.matrix(weight).view(shape[0], rows, columns, *in_shape)
-        return blocks.permute(1, 2, 0, 4, 5, 3).reshape(rows * columns * shape[0], -1)
+        blocks = blocks[:, : kept[0], : kept[1]].permute(1, 2, 0, 4, 5, 3)
+        return blocks.reshape(math.prod(blocks.shape[:3]), -1)
 
     return Entries(matrix_of, shape)
 
@@ -115,7 +120,7 @@ class _Dense(NamedTuple):
     def of(
         self, weight: Tensor, bias: Tensor | None, version: tuple[int, int], shape: tuple[int, ...]
     ) -> bool:
-        """Whether these are its weight and bias, as they are now, and the shape of its inputs.
+        """Whether these are its weight and bias, as they are now, and its inputs and outputs.
 
         A weight is the same where it lies in the same memory, which is kept here from others.
         """
@@ -147,12 +152,22 @@ class Conv2d(nn.Conv2d):
             return _Narrow.call(x, weight, bias, self.padding[0])
         return super()._conv_forward(x, weight, bias)
 
-    def pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """The output at x (N, C, H, W), and the function that pulls a gradient in it back to x."""
+    def pullback(
+        self, x: Tensor, read: Callable[[int, int], tuple[int, int]] | None = None
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The output at x (N, C, H, W), and the function that pulls a gradient in it back to x.
+
+        Args:
+            x: the input.
+            read: from rows and columns of the output to how many of them what follows looks at;
+                the output may leave out the rest. None: all.
+        """
         weight, bias, padding = self.weight.detach(), self.bias, self.padding[0]
         if x.dim() == 4 and not weight.is_inference():
             rows, columns = self._out_size(x)
             if self._is_small(x, rows * columns):
+                if read is not None:
+                    rows, columns = read(rows, columns)
                 y, matrix = self._as_matrix(x, weight, bias, rows, columns)
                 return y, lambda grad: _through(grad, matrix, x.shape)
         y = super()._conv_forward(x, weight, bias)
@@ -161,6 +176,12 @@ class Conv2d(nn.Conv2d):
         options = self.stride, self.padding, self.dilation, False, (0, 0), self.groups
         back = torch.ops.aten.convolution_backward
         return y, lambda grad: back(grad, x, weight, None, *options, [True, False, False])[0]
+
+    def filled(self, grad: Tensor, x: Tensor) -> Tensor:
+        """A gradient in what `pullback` gave for x, with zeros for what that left out."""
+        rows, columns = self._out_size(x)
+        missing = columns - grad.shape[3], rows - grad.shape[2]
+        return F.pad(grad, (0, missing[0], 0, missing[1])) if any(missing) else grad
 
     def _out_size(self, x: Tensor) -> tuple[int, int]:
         """Height and width of the output for x (N, C, H, W)."""
@@ -178,13 +199,16 @@ class Conv2d(nn.Conv2d):
     def _as_matrix(
         self, x: Tensor, weight: Tensor, bias: Tensor | None, rows: int, columns: int
     ) -> tuple[Tensor, Tensor]:
-        """The convolution of x (N, C, H, W) by its matrix, and that (rows columns out, H W C)."""
-        shape, version = tuple(x.shape[1:]), (weight._version, 0 if bias is None else bias._version)
+        """The first rows and columns of the convolution of x (N, C, H, W) by its matrix, and that
+        (rows columns out, H W C)."""
+        version = weight._version, 0 if bias is None else bias._version
+        shape = *x.shape[1:], rows, columns
         held = self._dense
         if not (held and held.of(weight, bias, version, shape)):
             with torch.no_grad():
                 shift = None if bias is None else bias.expand(rows * columns, -1).reshape(-1)
-                matrix = _entries(shape, weight.shape, self.padding).matrix(weight)
+                entries = _entries(shape[:3], weight.shape, self.padding, shape[3:])
+                matrix = entries.matrix(weight)
             held = self._dense = _Dense(weight.detach(), bias, version, shape, matrix, shift)
         found = F.linear(x.permute(0, 2, 3, 1).flatten(1), held.matrix, held.shift)
         return found.view(len(x), rows, columns, self.out_channels).permute(0, 3, 1, 2), held.matrix
