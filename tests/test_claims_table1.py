@@ -8,6 +8,7 @@ import pytest
 
 from snlib import choice, claims
 from snlib.claims import beside, table1
+from snlib.errors import UserError
 from snlib.results import ROOT
 
 INF = math.inf
@@ -173,6 +174,23 @@ def test_gains_are_paired_and_averaged_over_printed_rows() -> None:
     # 0.1 and 0.3 of the two printed rows, a point a seed more; the ReLU net was left out there
     assert found.tolist() == pytest.approx([0.20, 0.21, 0.22])
     assert found.attrs["over"] == "seeds, mean of 2 configurations"
+
+
+def test_a_mean_over_the_papers_rows_needs_half_of_them() -> None:
+    """It printed nine adversarial ones of MNIST: three nets, each trained on three attacks."""
+    schemes, cells = ("fgm", "pgm", "wrm"), {}
+    for scheme in schemes:
+        cells |= three_seeds("mlp1", scheme, (0.9, 0.5, 0.5), (0.9, 0.6, 0.6))
+    cells |= three_seeds("mlp2", "fgm", (0.9, 0.5, 0.5), (0.9, 0.6, 0.6))
+    of_mnist = table1.gain_on("mnist")
+    with pytest.raises(UserError, match=r"4 of the 9 adversarial rows .* of mnist"):
+        of_mnist(rows(cells | three_seeds("mlp1", "erm", (1.0, 0.9, 0.9), (1.0, 0.8, 0.8))))
+    more = three_seeds("mlp2", "pgm", (0.9, 0.5, 0.1), (0.9, 0.6, 0.6))
+    one_seed = {key: value for key, value in more.items() if key[3] == 0}
+    with pytest.raises(UserError, match="4 of the 9"):
+        of_mnist(rows(cells | one_seed))
+    found = of_mnist(rows(cells | more, train_size=2000))
+    assert found.tolist() == pytest.approx([(4 * 0.1 + 0.5) / 5 + s for s in (0, 0.01, 0.02)])
 
 
 def test_other_data_keep_all_their_rows() -> None:

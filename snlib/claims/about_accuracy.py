@@ -155,7 +155,7 @@ CLAIMS = (
             Evidence(
                 f"test accuracy with SN minus without, adversarial rows, {data.upper()}",
                 f"table1_{data}",
-                table1.gain,
+                table1.gain_on(data),
                 ("laptop", "paper"),
                 published={"": value},
             )
