@@ -131,14 +131,15 @@ def alone(loaded: list[pd.DataFrame]) -> pd.DataFrame:
 def training(rows: pd.DataFrame) -> pd.Series:
     """The training of each row as tables show it: 'FGM', 'PGM linf 0.1'."""
     linf = rows["norm"] == math.inf
-    radius = " linf " + rows["eps"].map("{:g}".format)
+    radius = " linf " + rows["eps"].map("{:g}".format).astype(str)
     return rows["scheme"].str.upper() + radius.where(linf, "")
 
 
 def printed(both: pd.DataFrame) -> pd.DataFrame:
     """`side_by_side` in words: published accuracies and gain, `|`, ours, and the state of the row.
 
-    Accuracies are on test images; `difference` is our gain minus the published one.
+    `train` and `test` are without SN; `difference` is our gain minus the published one; the state
+    tells our seeds, and the budget that validation chose of how many.
     """
     there = both["seeds"] > 0
     return pd.DataFrame(
@@ -153,13 +154,12 @@ def printed(both: pd.DataFrame) -> pd.DataFrame:
             "test SN": _two(both["sn_test"]),
             "gain": _signed(both["gain"]),
             "|": "|",
+            "train here": _two(both["free_train_here"]),
             "test here": _two(both["free_test_here"]),
             "test SN here": _two(both["sn_test_here"]),
             "gain here": _signed(both["gain_here"], both["half"]),
             "difference": _signed(both["difference"], both["half"]),
-            "state": ("measured, " + both["seeds"].astype(str) + " seeds").where(
-                there, "not measured"
-            ),
+            "state": _state(both).where(there, "not measured"),
         }
     )
 
@@ -212,9 +212,10 @@ def named(data: str) -> str:
 
 
 def _state(both: pd.DataFrame) -> pd.Series:
-    """How much of a row is measured; budgets count none as one."""
+    """How much of a row is measured: its seeds, the budget chosen of how many, none being one."""
     budgets = both["budgets"].fillna(0).astype(int).astype(str)
-    return "seeds " + both["seeds"].astype(str) + ", budgets " + budgets
+    beta = both["beta_here"].map("{:g}".format)
+    return both["seeds"].astype(str) + " seeds, beta " + beta + " of " + budgets
 
 
 def _two(values: pd.Series) -> pd.Series:
