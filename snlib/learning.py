@@ -8,11 +8,10 @@ is left to autograd, and so is a whole net of which a part has no rule.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from snlib.attacks import pullbacks
 from snlib.models.convolution import Conv2d
@@ -29,12 +28,9 @@ def learner_of(net: nn.Module) -> Learner | None:
     None where the net is no chain of layers with a rule each. The function is for an x that
     `attacks.pullbacks.suits`, and for as long as the net stays in its mode with the same layers.
     """
-    chained = type(net) is nn.Sequential and not pullbacks.watched(net)
-    if not chained or pullbacks.everything_watched():
-        return None
-    layers = list(_layers(net))
+    layers = pullbacks.layers_of(net)
     rules = pullbacks.rules_of(layers)
-    taught = [_type_of(layer) in TAUGHT for layer in layers]
+    taught = [pullbacks.kind_of(layer) in TAUGHT for layer in layers]
     if rules is None or taught != [_has_weights(layer) for layer in layers] or not any(taught):
         return None
     first = taught.index(True)
@@ -68,22 +64,6 @@ def _cross_entropy(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     loss, total = aten.nll_loss_forward(chances, y, None, mean, nothing)
     grad = aten.nll_loss_backward(torch.ones_like(loss), chances, y, None, mean, nothing, total)
     return loss, aten._log_softmax_backward_data(grad, chances, 1, logits.dtype)
-
-
-def _layers(net: nn.Sequential) -> Iterator[nn.Module]:
-    """The layers in order, also those of chains within the chain unless they are watched."""
-    for layer in net._modules.values():
-        if type(layer) is nn.Sequential and not pullbacks.watched(layer):
-            yield from _layers(layer)
-        else:
-            yield layer
-
-
-def _type_of(layer: nn.Module) -> type:
-    """The layer's class, without what torch made of it for a parametrization."""
-    if not parametrize.is_parametrized(layer):
-        return type(layer)
-    return parametrize.type_before_parametrizations(layer)
 
 
 def _has_weights(layer: nn.Module) -> bool:

@@ -34,7 +34,7 @@ def batch_norm(channels: int, *, affine: bool = True) -> nn.BatchNorm2d:
     return layer
 
 
-def compare(net: nn.Module, x: Tensor) -> None:
+def assert_autograds(net: nn.Module, x: Tensor) -> None:
     """By hand and by autograd: the same output, the same gradient."""
     net = net.double().eval().requires_grad_(False)
     rule = rule_of(net)
@@ -67,12 +67,14 @@ def compare(net: nn.Module, x: Tensor) -> None:
     nn.Flatten(2), nn.Sequential(nn.ReLU(), nn.Flatten()),
 ])  # fmt: skip
 def test_every_layer_is_autograds(layer, memory):
-    compare(nn.Sequential(copy.deepcopy(layer)), numbers(3, 4, 7, 6).to(memory_format=memory))
+    assert_autograds(
+        nn.Sequential(copy.deepcopy(layer)), numbers(3, 4, 7, 6).to(memory_format=memory)
+    )
 
 
 @pytest.mark.parametrize("layer", [nn.Linear(5, 4), nn.Linear(5, 3, bias=False), Temperature(3.0)])
 def test_layers_of_vectors_are_autograds(layer):
-    compare(nn.Sequential(layer), numbers(3, 5))
+    assert_autograds(nn.Sequential(layer), numbers(3, 5))
 
 
 @pytest.mark.parametrize("memory", FORMATS)
@@ -81,7 +83,7 @@ def test_every_way_of_a_fast_convolution_is_autograds(dense, memory, monkeypatch
     monkeypatch.setattr(convolution, "DENSE", dense)
     for channels in (1, 3, 6):  # few go by blocks
         net = nn.Sequential(convolution.Conv2d(channels, 5, 5, 2))
-        compare(net, numbers(2, channels, 8, 8).to(memory_format=memory))
+        assert_autograds(net, numbers(2, channels, 8, 8).to(memory_format=memory))
 
 
 @pytest.mark.parametrize("pool", [
@@ -91,7 +93,7 @@ def test_every_way_of_a_fast_convolution_is_autograds(dense, memory, monkeypatch
 ])  # fmt: skip
 def test_what_a_pooling_leaves_out_is_not_computed_and_changes_nothing(pool):
     for size in ((8, 8), (7, 6), (5, 8)):
-        compare(nn.Sequential(convolution.Conv2d(1, 3, 5, 2), pool), numbers(4, 1, *size))
+        assert_autograds(nn.Sequential(convolution.Conv2d(1, 3, 5, 2), pool), numbers(4, 1, *size))
 
 
 def test_the_output_is_as_large_as_the_pooling_reads():
@@ -115,7 +117,7 @@ def test_whole_nets_are_autograds(name, beta, memory):
     net = models.build(name, (2, 9, 9), classes=4, width=0.1, seed=3).double()
     net = models.divided(spectral.constrain(net, beta, (2, 9, 9)), 2.0)
     with spectral.frozen(net):
-        compare(net, numbers(5, 2, 9, 9).to(memory_format=memory))
+        assert_autograds(net, numbers(5, 2, 9, 9).to(memory_format=memory))
 
 
 @settings(max_examples=40, deadline=None)
@@ -144,7 +146,7 @@ def test_any_chain_is_autograds(kinds, channels, side, seed):
     with torch.no_grad():
         units = net.double().eval()(x).shape[1]
     net.append(nn.Linear(units, 3))
-    compare(net, x)
+    assert_autograds(net, x)
 
 
 class Doubling(nn.Linear):

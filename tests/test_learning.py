@@ -31,7 +31,7 @@ def network(name: str, beta: float = math.inf, **options: str) -> nn.Module:
     return spectral.constrain(net, beta, IN_SHAPE, **options).train()
 
 
-def compare(net: nn.Module, x: Tensor, y: Tensor) -> None:
+def assert_autograds(net: nn.Module, x: Tensor, y: Tensor) -> None:
     """By hand and by autograd: the same logits, loss and gradients, to the rounding of float64."""
     other, before = copy.deepcopy(net), x.clone()
     with spectral.shared(net):
@@ -60,13 +60,13 @@ def compare(net: nn.Module, x: Tensor, y: Tensor) -> None:
 def test_whole_nets_are_autograds(name, beta, memory):
     net = models.divided(network(name, beta), 2.0).to(memory_format=memory)
     x, y = batch()
-    compare(net, x.to(memory_format=memory), y)
+    assert_autograds(net, x.to(memory_format=memory), y)
 
 
 @pytest.mark.parametrize("options", [{"gradient": "detached"}, {"kind": "reshaped"}, {
     "method": "power"}, {"guaranteed": True}])  # fmt: skip
 def test_every_kind_of_budget_is_autograds(options):
-    compare(network("elu_alexnet", 0.8, **options), *batch())
+    assert_autograds(network("elu_alexnet", 0.8, **options), *batch())
 
 
 @pytest.mark.parametrize("dense", [0, 2**17])
@@ -81,25 +81,25 @@ def test_convolutions_before_and_after_others_are_autograds(layer, dense, monkey
     x, y = batch()
     with torch.no_grad():
         net.append(nn.Linear(net(x).shape[1], 4).double())
-    compare(net, x, y)
+    assert_autograds(net, x, y)
 
 
 @pytest.mark.parametrize("beta", [math.inf, 0.8])
 @pytest.mark.parametrize("size", [(8, 8), (7, 8), (9, 9)])
 def test_what_a_pooling_leaves_out_has_no_part_in_the_gradient(size, beta):
     net = models.build("elu_alexnet", (1, *size), classes=4, width=0.1).double()
-    compare(spectral.constrain(net, beta, (1, *size)), *batch(shape=(1, *size)))
+    assert_autograds(spectral.constrain(net, beta, (1, *size)), *batch(shape=(1, *size)))
 
 
 @pytest.mark.parametrize("fixed", ["0.weight", "0.bias", "2.weight", "2.bias"])
 def test_what_does_not_learn_has_no_gradient(fixed):
     net = nn.Sequential(nn.Linear(5, 6), nn.ELU(), nn.Linear(6, 4)).double()
     net.get_parameter(fixed).requires_grad_(False)
-    compare(net, *batch(shape=(5,)))
+    assert_autograds(net, *batch(shape=(5,)))
     for parameter in net.parameters():
         parameter.requires_grad_(False)
         parameter.grad = None
-    compare(net, *batch(shape=(5,)))
+    assert_autograds(net, *batch(shape=(5,)))
 
 
 def test_gradients_add_up_and_shared_weights_have_one():
@@ -167,7 +167,7 @@ def test_a_net_that_is_watched_is_left_to_autograd():
 
 def test_masks_of_dropout_follow_the_order_of_the_passes():
     net = nn.Sequential(nn.Linear(5, 50), AlwaysOnDropout(0.5, 0), nn.Linear(50, 4)).double()
-    compare(net, *batch(shape=(5,)))
+    assert_autograds(net, *batch(shape=(5,)))
     assert net[1].calls == 1
 
 

@@ -6,8 +6,10 @@ a gradient in that output is pulled back to its input; the same kernels are call
 order, so the numbers are autograd's, to rounding where a layer has a shorter formula.
 
 torch's layers have their rules here. Another layer brings its own: a method `pullback(x)`, which
-returns the output and the function that pulls back. Where a part of a net has no rule, or something
-watches it (hooks, autocast, a compiler, a transform), the whole net is left to autograd.
+returns the output and the function that pulls back; one whose class says `crops` also takes `read`,
+by which it may leave out what the next layer does not look at. Where a part of a net has no rule,
+or something watches it (hooks, autocast, a compiler, a transform), the whole net is left to
+autograd.
 """
 
 from __future__ import annotations
@@ -47,9 +49,7 @@ def rule_of(net: object) -> Rule | None:
     It holds for as long as no layer is put in place of another; weights are looked up at each call,
     under `torch.no_grad()` and for an x that `suits`.
     """
-    if type(net) is not nn.Sequential or watched(net) or everything_watched():
-        return None
-    rules = rules_of(list(net._modules.values()))
+    rules = rules_of(layers_of(net))
     if rules is None:
         return None
 
@@ -66,21 +66,43 @@ def rule_of(net: object) -> Rule | None:
 
         return x, back
 
-    return chain if rules else None
+    return chain
+
+
+def layers_of(net: object) -> list[nn.Module]:
+    """The layers of a chain in order, those of chains within it too; none of what is no chain.
+
+    A chain within it that is watched, or empty, counts as a layer.
+    """
+    if not _is_chain(net) or _everything_watched():
+        return []
+    parts = net._modules.values()
+    return [layer for part in parts for layer in (layers_of(part) if _is_chain(part) else [part])]
 
 
 def rules_of(layers: list[nn.Module]) -> list[Rule] | None:
     """The rules of layers of which each is the only one to see the output of that before."""
     rules = []
     for layer, after in itertools.zip_longest(layers, layers[1:]):
-        rule = None if watched(layer) else _rule_of(layer, after)
+        rule = None if _watched(layer) else _rule_of(layer, after)
         if rule is None:
             return None
         rules.append(rule)
-    return rules
+    return rules or None
 
 
-def everything_watched() -> bool:
+def kind_of(layer: nn.Module) -> type[nn.Module]:
+    """The layer's class, without the one that torch makes for a layer with parametrizations."""
+    if "parametrizations" in layer._modules:
+        return parametrize.type_before_parametrizations(layer)
+    return type(layer)
+
+
+def _is_chain(part: object) -> bool:
+    return type(part) is nn.Sequential and bool(part._modules) and not _watched(part)
+
+
+def _everything_watched() -> bool:
     """Whether something follows each call of any module."""
     return bool(
         torch_module._global_forward_hooks
@@ -92,7 +114,7 @@ def everything_watched() -> bool:
     )
 
 
-def watched(layer: nn.Module) -> bool:
+def _watched(layer: nn.Module) -> bool:
     """Whether a call of the layer is more than its class's forward."""
     return bool(
         layer._forward_hooks
@@ -106,11 +128,9 @@ def watched(layer: nn.Module) -> bool:
 
 def _rule_of(layer: nn.Module, after: nn.Module | None) -> Rule | None:
     """The rule of a layer, given the one after it."""
-    kind = type(layer)
-    if "parametrizations" in layer._modules:  # of a class that torch made for this layer
-        kind = parametrize.type_before_parametrizations(layer)
+    kind = kind_of(layer)
     if "pullback" in kind.__dict__:  # its own: a subclass may do something else in `forward`
-        if isinstance(layer, nn.Conv2d) and type(after) is nn.MaxPool2d:
+        if getattr(kind, "crops", False) and type(after) is nn.MaxPool2d:
             return functools.partial(layer.pullback, read=functools.partial(_read, after))
         return layer.pullback
     make = _RULES.get(kind)
@@ -224,7 +244,6 @@ def _batch_norm(layer: nn.BatchNorm2d) -> Rule | None:
 
 
 _RULES: dict[type[nn.Module], Callable[[nn.Module], Rule | None]] = {
-    nn.Sequential: rule_of,
     nn.Identity: _identity,
     nn.Dropout: _dropout,
     nn.Linear: _linear,

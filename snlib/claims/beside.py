@@ -9,7 +9,7 @@ import pandas as pd
 from snlib import tables
 from snlib.claims.table1 import KEY, accuracies, measured, published, stands_for
 from snlib.errors import UserError, require
-from snlib.statistics import interval
+from snlib.statistics import interval, with_half
 
 TABLES = ("table1_cifar10", "table1_mnist", "table1_svhn", "table1_digits")
 
@@ -223,8 +223,8 @@ def _two(values: pd.Series) -> pd.Series:
 
 
 def _signed(values: pd.Series, halves: pd.Series | None = None) -> pd.Series:
-    """'+0.08', or '+0.08 ± 0.02' with half-widths; no ± where there is one seed."""
-    texts = values.map(lambda value: "" if pd.isna(value) else f"{round(value, 3) + 0.0:+.3f}")
-    if halves is None:
-        return texts
-    return texts + halves.map(lambda half: "" if pd.isna(half) else f" ± {half:.3f}")
+    """'+0.080', or '+0.080 ± 0.020' with half-widths; no ± where there is one seed."""
+    rounded = values.round(3) + 0.0  # no -0.000
+    halves = pd.Series(math.nan, values.index) if halves is None else halves
+    texts = [with_half(*pair, "+.3f") for pair in zip(rounded, halves, strict=True)]
+    return pd.Series(texts, values.index, dtype=object)

@@ -7,6 +7,7 @@ import pandas as pd
 from snlib.claims.catalogue import CLAIMS
 from snlib.claims.judging import STRICT, judge_all
 from snlib.claims.rule import AGAINST, NOT_TESTABLE, SCALES, SUPPORTED, UNDECIDED, wanted
+from snlib.statistics import with_half
 
 SHORT = {"paper@cifar10_jpeg": "paper, on CIFAR-10 (JPEG)"}
 """Scales as a table's heading shows them."""
@@ -14,7 +15,7 @@ SHORT = {"paper@cifar10_jpeg": "paper, on CIFAR-10 (JPEG)"}
 
 def number(row: dict) -> str:
     """Mean and half-width, as everywhere: '+0.188 ± 0.036'."""
-    return f"{row['mean']:+.3f} ± {row['half']:.3f}".replace(" ± nan", "")
+    return with_half(row["mean"], row["half"], "+.3f")
 
 
 def overview(judged: pd.DataFrame) -> pd.DataFrame:

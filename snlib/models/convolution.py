@@ -84,6 +84,13 @@ def _through(grad: Tensor, matrix: Tensor, shape: torch.Size) -> Tensor:
     return found.view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
+def _out_size(
+    size: tuple[int, ...], kernel: tuple[int, ...], padding: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Height and width of a convolution's output, of stride 1."""
+    return tuple(n + 2 * p - k + 1 for n, k, p in zip(size, kernel, padding, strict=True))
+
+
 @functools.lru_cache(maxsize=16)
 def _entries(
     in_shape: tuple[int, int, int], shape: torch.Size, padding: tuple[int, int],
@@ -96,11 +103,8 @@ def _entries(
     first = convolution_entries(in_shape, shape, ((1, 1), padding, (1, 1), False, (0, 0), 1))
 
     def matrix_of(weight: Tensor) -> Tensor:
-        rows, columns = (
-            length + 2 * pad - k + 1
-            for length, pad, k in zip(in_shape[1:], padding, shape[2:], strict=True)
-        )
-        blocks = first.matrix(weight).view(shape[0], rows, columns, *in_shape)
+        size = _out_size(in_shape[1:], shape[2:], padding)
+        blocks = first.matrix(weight).view(shape[0], *size, *in_shape)
         blocks = blocks[:, : kept[0], : kept[1]].permute(1, 2, 0, 4, 5, 3)
         return blocks.reshape(math.prod(blocks.shape[:3]), -1)
 
@@ -136,6 +140,8 @@ class Conv2d(nn.Conv2d):
     convolution everywhere.
     """
 
+    crops = True  # see `pullback`
+
     def __init__(self, channels: int, out: int, kernel: int, padding: int) -> None:
         super().__init__(channels, out, kernel, padding=padding)
         self._dense: _Dense | None = None
@@ -145,7 +151,7 @@ class Conv2d(nn.Conv2d):
         held = held and x.device.type == "cpu" and x.dim() == 4
         if not held or weight.is_inference() or torch.compiler.is_compiling():
             return super()._conv_forward(x, weight, bias)
-        rows, columns = self._out_size(x)
+        rows, columns = _out_size(x.shape[2:], self.kernel_size, self.padding)
         if self._is_small(x, rows * columns):
             return self._as_matrix(x, weight, bias, rows, columns)[0]
         if x.requires_grad and self.in_channels <= NARROW:
@@ -164,7 +170,7 @@ class Conv2d(nn.Conv2d):
         """
         weight, bias, padding = self.weight.detach(), self.bias, self.padding[0]
         if x.dim() == 4 and not weight.is_inference():
-            rows, columns = self._out_size(x)
+            rows, columns = _out_size(x.shape[2:], self.kernel_size, self.padding)
             if self._is_small(x, rows * columns):
                 if read is not None:
                     rows, columns = read(rows, columns)
@@ -179,17 +185,9 @@ class Conv2d(nn.Conv2d):
 
     def filled(self, grad: Tensor, x: Tensor) -> Tensor:
         """A gradient in what `pullback` gave for x, with zeros for what that left out."""
-        rows, columns = self._out_size(x)
+        rows, columns = _out_size(x.shape[2:], self.kernel_size, self.padding)
         missing = columns - grad.shape[3], rows - grad.shape[2]
         return F.pad(grad, (0, missing[0], 0, missing[1])) if any(missing) else grad
-
-    def _out_size(self, x: Tensor) -> tuple[int, int]:
-        """Height and width of the output for x (N, C, H, W)."""
-        padding, kernel = self.padding, self.kernel_size
-        return (
-            x.shape[2] + 2 * padding[0] - kernel[0] + 1,
-            x.shape[3] + 2 * padding[1] - kernel[1] + 1,
-        )
 
     def _is_small(self, x: Tensor, pixels: int) -> bool:
         """Whether one product with a matrix is faster, for x (N, C, H, W) and `pixels` put out."""
