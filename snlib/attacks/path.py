@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from snlib.attacks import balls
+from snlib.attacks.span import Span, lengths
 from snlib.attacks.state import Net, untouched
 from snlib.errors import UserError, fitting, positive, require
 
@@ -88,6 +89,27 @@ class Ball:
             else:
                 z = self._inside(z.add_(direction, alpha=self.length))
         return z if self.norm == balls.INF else balls.enforce(x, z, self.eps, self.norm)
+
+    def ascend_in(self, span: Span, *, count_zeros: bool) -> Tensor:
+        """Take all steps of norm 2 from x without clipping, in the coordinates of `span`."""
+        x = self.x
+        length, reach = (
+            size.reshape(-1, 1, 1) if isinstance(size, Tensor) else size
+            for size in (self.length, self.radius)
+        )
+        if count_zeros:
+            self.zeros = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+            self.gradients += self.steps * len(x)
+        delta = span.zero()
+        for _ in range(self.steps):
+            slope = span.gradient(delta)
+            if count_zeros:
+                self.zeros += (slope == 0).flatten(1).all(1)
+            size = lengths(slope).to(x.dtype)
+            delta.add_(slope.div_(size.masked_fill_(size == 0, 1.0)).mul_(length))
+            outside = reach / lengths(delta).clamp_(min=1e-300)
+            delta.mul_(outside.clamp_(max=1.0).to(x.dtype))
+        return balls.enforce(x, span.reached(delta), self.eps, self.norm)
 
     def info(self) -> Info:
         """Counts over all calls of `ascend`."""

@@ -16,6 +16,7 @@ from snlib.attacks.objectives import (
     slope_of,
 )
 from snlib.attacks.path import Clip, Info, attacking, box, radius, whole
+from snlib.attacks.span import span_of
 from snlib.attacks.state import Net
 from snlib.errors import one_of, positive, require
 
@@ -71,19 +72,25 @@ def wrm(
         run = forward(net, precision, x.device)
         y = y if labels == "true" else None  # then the first step, at x itself, tells them
         inspect = (lambda logits: check_logits(logits, x, y)) if check else None
-        gradient = input_gradient(run, slope_of("cross_entropy", y), inspect)
+        ascended = slope_of("cross_entropy", y)
+        span = span_of(run, x, steps + 1, ascended, inspect) if clip is None else None
+        if span is not None:
+            delta, at, reached = span.zero(), span.gradient, span.reached
+            strength = strength.reshape(-1, 1, 1) if isinstance(strength, Tensor) else strength
+        else:
+            gradient = input_gradient(run, ascended, inspect)
+            delta, at, reached = torch.zeros_like(x), lambda delta: gradient(x + delta), x.add
         zeros = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         low, high = box(x, clip, check) if clip is not None else (None, None)
-        delta = torch.zeros_like(x)
         for t in range(-1, steps):
-            slope = gradient(x + delta)
+            slope = at(delta)
             if return_info:
                 zeros += (slope == 0).flatten(1).all(1)
             slope.mul_(strength).sub_(delta)
             delta.add_(slope, alpha=1.0 if t < 0 else 1.0 / math.sqrt(t + 2.0))
             if low is not None:
                 delta = (x + delta).clamp_(low, high).sub_(x)
-        x_adv = x + delta
+        x_adv = reached(delta)
         if low is not None:  # the sum above may round to the next number
             x_adv = x_adv.clamp_(low, high)
     return (x_adv, Info(zeros, len(x) * (steps + 1))) if return_info else x_adv

@@ -16,6 +16,7 @@ from snlib.attacks.objectives import (
     slope_of,
 )
 from snlib.attacks.path import L1_STEPS, Ball, Clip, Info, attacking, whole
+from snlib.attacks.span import span_of
 from snlib.attacks.state import Net
 from snlib.errors import one_of, require
 
@@ -137,7 +138,13 @@ def pgm(
                 check_logits(clean, x)
                 inspect = None
             known = clean.argmax(1)
-        gradient = input_gradient(run, slope_of(loss, known, targeted=targeted), inspect)
+        slope = slope_of(loss, known, targeted=targeted)
+        if norm == 2 and clip is None and not random_start:
+            span = span_of(run, x, steps, slope, inspect)
+            if span is not None:
+                x_adv = ball.ascend_in(span, count_zeros=return_info)
+                return (x_adv, ball.info()) if return_info else x_adv
+        gradient = input_gradient(run, slope, inspect)
         if random_start and generator is None:
             generator = torch.Generator().manual_seed(0)
         best = best_margin = None
