@@ -1,6 +1,6 @@
 """A whole training step beside the same step written with torchattacks and torch's spectral_norm.
 
-    OMP_NUM_THREADS=1 python benchmarks/training_step.py --batch 64 --rounds 5 [--record]
+    OMP_NUM_THREADS=1 python benchmarks/training_step.py --batch 128 --rounds 5 [--record]
 
 The rival is what one would write with well-known parts: the paper's AlexNet from torch.nn alone
 (`LocalResponseNorm` included), `torch.nn.utils.parametrizations.spectral_norm` on every layer (one
@@ -116,7 +116,7 @@ def measure(scheme: str, batch: int, rounds: int) -> dict[str, list[float]]:
 def main() -> None:
     """Measure, print, and keep."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--record", action="store_true", help="write to data/results/benchmarks")
     options = parser.parse_args()

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from snlib.errors import UserError
-from snlib.figures import memorization, style
+from snlib.figures import capacity, memorization, style
 
 INF = math.inf
 
@@ -63,14 +63,25 @@ def test_final_accuracies_are_means_of_the_last_epochs(table) -> None:
     assert list(dict.fromkeys(shown["scheme"])) == ["erm", "fgm", "pgm", "wrm"]
 
 
+def test_the_ends_stand_beside_the_papers(table) -> None:
+    shown = memorization.beside_paper(table)
+    assert list(shown.index) == ["erm", "fgm", "pgm", "wrm"]
+    # seeds 0.20 and 0.22, 0.50 and 0.52: mean and t(0.975, 1) * 0.01, which is 12.7 points
+    assert shown["Random labels (SN)"].tolist()[::3] == ["21.0 ± 12.7", "51.0 ± 12.7"]
+    assert shown["True labels (SN)"]["pgm"] == "90.0 ± 0.0"
+    paper = shown.filter(like="| paper").to_numpy(float)
+    wrm = memorization.published_final().xs("wrm", level="scheme")
+    assert np.allclose(paper[3], 100 * wrm[list(memorization.PANELS)], atol=0.051)
+
+
 def test_the_probe_counts_from_guessing(table) -> None:
-    runs = memorization.probe(table).set_index(["beta", "seed"])
+    runs = capacity.probe(table).set_index(["beta", "seed"])
     assert runs.loc[(1.0, 0), "edge"] == pytest.approx(0.0)  # a tenth right is guessing
     assert runs.loc[(1.6, 1), "random"] == pytest.approx(0.22)
     assert runs.loc[(1.6, 1), "edge"] == pytest.approx(0.12 / 0.9)
     assert runs.loc[(INF, 0), "true"] == pytest.approx(1.0)
     with pytest.raises(UserError, match="random labels"):
-        memorization.probe(table[table["labels"] == "true"])
+        capacity.probe(table[table["labels"] == "true"])
 
 
 def test_published_values_are_those_of_the_paper() -> None:
@@ -140,7 +151,10 @@ def test_the_probe_is_drawn_over_both_axes(table) -> None:
             for seed in (0, 1)
         ]
     )
-    left, right = memorization.capacity_probe(table, norms).axes
+    shown = capacity.by_budget(table, norms)
+    assert shown.loc[1.6].tolist() == ["21.0 ± 12.7", "90.0 ± 0.0", "12.2 ± 14.1", "2.0 ± 0.0"]
+    assert shown.loc[1.0, "edge"] == "0.0 ± 0.0"
+    left, right = capacity.fitted_and_capacity(table, norms).axes
     ticks = [tick.get_text() for tick in left.get_xticklabels()]
     assert ticks == ["1", "1.6", "∞"]
     dots = {line.get_label(): line for line in right.lines}

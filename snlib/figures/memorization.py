@@ -108,27 +108,22 @@ def published_final() -> pd.Series:
     return published_by_epoch().groupby(["panel", "scheme"])["accuracy"].last()
 
 
-def probe(table: pd.DataFrame, window: int = 10) -> pd.DataFrame:
-    """How well ERM fits random and true labels under every budget: beta, seed, random, true, edge.
+def beside_paper(table: pd.DataFrame) -> pd.DataFrame:
+    """Training accuracy at the end in percent as text, the paper's beside it; see `final`.
 
-    Training accuracies at the end. `edge` is what is left of the random-label accuracy above
-    guessing, as a share: (accuracy - 1/10) / (1 - 1/10), which is 0 for a constant net and 1 for
-    one that has learned everything by heart.
-
-    Raises:
-        UserError: if the table has no ERM runs on random labels.
+    Returns:
+        DataFrame, a row a scheme, for each panel a column of means over seeds ± half of Student's
+        95 % interval and one "| paper", the end of its curve.
     """
-    rows = table[(table["quantity"] == "running_accuracy") & (table["scheme"] == "erm")]
-    require(
-        bool((rows["labels"] == "random").any()),
-        "table has no ERM runs on random labels; give the table of the experiment random_labels.",
-    )
-    keys = ["beta", "seed", "labels"]
-    last = rows.groupby(keys)["x"].transform("max") - window
-    wide = rows[rows["x"] > last].groupby(keys)["value"].mean().unstack("labels").reset_index()
-    wide.columns.name = None
-    wide["edge"] = (wide["random"] - CHANCE) / (1 - CHANCE)
-    return wide[["beta", "seed", "random", "true", "edge"]]
+    ends = final(table).assign(percent=lambda rows: 100 * rows["accuracy"])
+    means = statistics.means(ends, ["panel", "scheme"], "percent").set_index(["panel", "scheme"])
+    text = [statistics.with_half(*row, ".1f") for row in means[["mean", "half"]].to_numpy(float)]
+    paper = (100 * published_final()).map("{:.1f}".format)
+    columns = {}
+    for place, panel in enumerate(PANELS):
+        columns[panel] = pd.Series(text, means.index)[panel]
+        columns["| paper" + " " * place] = paper[panel]
+    return pd.DataFrame(columns).reindex(list(MARKERS)).rename_axis("scheme")
 
 
 def who_memorizes(table: pd.DataFrame, *, paper: bool = True, window: int = 10) -> Figure:
@@ -207,60 +202,3 @@ def _legend(figure: Figure, rows: pd.DataFrame, window: int, place: str) -> None
         title += f"\n{place}: published, AlexNet on CIFAR-10, one run, read off the figure"
     options = dict(loc="outside lower center", ncols=len(handles), frameon=False, fontsize=8)
     figure.legend(handles=handles, title=title, title_fontsize=8, **options)
-
-
-def capacity_probe(table: pd.DataFrame, norms: pd.DataFrame) -> Figure:
-    """ERM's accuracy on random and true training labels over beta; its edge over sqrt(Phi).
-
-    Args:
-        table: of the experiment `random_labels`.
-        norms: log10 of sqrt(Phi) of its ERM runs: columns beta, labels, seed, theorem, as
-            `bounds.normalizations` returns them.
-    """
-    runs = probe(table)
-    figure, (axes,) = style.axes(1, 2, (8.0, 3.3))
-    left, right = axes
-    places = style.beta_axis(left, runs["beta"])
-    x = runs["beta"].map(places).astype(float)
-    words = {"random": ("o", "-", style.FREE), "true": ("D", "--", style.CAPPED)}
-    for labels, (marker, line, color) in words.items():
-        left.scatter(x + 0.12, 100 * runs[labels], s=8, color=color, alpha=0.5, linewidth=0)
-        points = statistics.means(runs, ["beta"], labels)
-        left.errorbar(
-            points["beta"].map(places).astype(float),
-            100 * points["mean"].astype(float),
-            yerr=100 * points["half"].fillna(0.0).astype(float),
-            color=color,
-            marker=marker,
-            linestyle=line,
-            capsize=2.5,
-            elinewidth=0.9,
-            label=f"{labels} labels",
-        )
-    left.axhline(100 * CHANCE, color="#bbbbbb", linewidth=0.8, linestyle=":")
-    left.set_ylabel("training accuracy, ERM (%)")
-    left.set_ylim(0, 104)
-    left.legend(loc="lower right", frameon=False)
-    own = norms[(norms["scheme"] == "erm") & (norms["labels"] == "random")]
-    both = runs.merge(own[["beta", "seed", "theorem"]], on=["beta", "seed"])
-    for beta in sorted(set(both["beta"])):
-        dots = both[both["beta"] == beta]
-        label = f"β = {style.beta_label(beta)}"
-        right.plot(
-            10.0 ** dots["theorem"],
-            100 * dots["edge"],
-            "o",
-            color=style.beta_color(beta),
-            label=label,
-        )
-    right.set(xscale="log", xlabel="√Φ of the trained net (Theorem 1)", ylim=(-4, 104))
-    right.set_ylabel("edge over guessing on\nrandom labels (%)")
-    right.legend(loc="lower right", frameon=False)
-    return style.laid_out(figure)
-
-
-def capacity_probe_from_records(table: pd.DataFrame) -> Figure:
-    """`capacity_probe`, with sqrt(Phi) computed from the same table."""
-    from snlib.bounds import normalizations  # the bounds need torch, a figure does not
-
-    return capacity_probe(table, normalizations(table[table["scheme"] == "erm"]))

@@ -7,6 +7,7 @@ from snlib.figures import (
     benchmarks,
     beyond,
     bounds,
+    capacity,
     convolution,
     curves,
     extensions,
@@ -172,7 +173,7 @@ REGISTRY: dict[str, Entry] = {
         "ERM's accuracy on random and on true training labels against the norm budget, mean and "
         "95 % Student interval over seeds; its edge over guessing against the square root of Phi, "
         "a dot a seed.",
-        memorization.capacity_probe_from_records,
+        capacity.from_records,
     ),
     "error_against_eps": Entry(
         "09",
