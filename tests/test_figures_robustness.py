@@ -56,6 +56,19 @@ def test_the_eight_panels_are_the_papers(table) -> None:
         assert np.allclose(drawn(ax, "#444444"), [theirs["share"], 100 * theirs["error"]])
 
 
+def test_advantages_stand_beside_the_papers(table) -> None:
+    shown = robustness.beside_paper(table)
+    assert list(shown.index) == list(crossovers.PANELS)
+    assert set(shown["below"]) == {"-10.0 ± 0.0"}  # ten points more error under the budget
+    assert (shown["crossover"] == 0).all()
+    # the mean of the paper's differences at one step of its axis, 0 left out
+    theirs = robustness.published_advantages()
+    one = theirs[(theirs["share"] > 0) & (theirs["share"] < 1.01)]
+    mean = 100 * one.groupby(["net", "attack"])["advantage"].mean()
+    assert np.allclose(shown["| paper"], mean[shown.index])
+    assert 0 < shown.loc[("pgm_inf", "pgm_inf"), "| paper "] < 3
+
+
 def test_published_errors_are_those_that_the_authors_printed() -> None:
     """FACTS, F-adv, panel 7: accuracies printed in an executed notebook; radii 0 to 5 elsewhere."""
     rows = robustness.published_errors().set_index(["net", "attack", "sn"]).sort_index()
@@ -144,6 +157,19 @@ def test_checks_are_one_row_a_run_weak_attacks_first(graded) -> None:
     assert list(zeros)[3:] == ["pgm15_predicted"] and (zeros["pgm15_predicted"] == 0).all()
     with pytest.raises(UserError, match="'broken'"):
         strengths.checked(both, "broken")
+
+
+def test_checks_by_net_are_means_over_seeds_in_percent(graded) -> None:
+    shares = [
+        graded.query("attack == @attack").assign(quantity=quantity, value=share)
+        for attack, quantity, share in (("pgm15_true", "zero_gradient", 0.25),
+                                        ("strongest", "broken", 0.5))
+    ]  # fmt: skip
+    shares[1]["attack"] = "square"
+    found = strengths.by_net(pd.concat([graded, *shares]).assign(scheme="pgm"))
+    assert list(found.index) == [("pgm", 1.0), ("pgm", INF)]
+    assert found.loc[("pgm", 1.0), ["strongest", "huge"]].tolist() == pytest.approx([39, 0])
+    assert (found["zero"] == 25).all() and (found["blind"] == 50).all()
 
 
 def test_ranks_draw_accuracies_and_what_is_lost(graded) -> None:

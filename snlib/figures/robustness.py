@@ -59,6 +59,32 @@ def published_advantages() -> pd.DataFrame:
     return crossovers.advantages(rows)
 
 
+def beside_paper(table: pd.DataFrame) -> pd.DataFrame:
+    """What SN takes off the error up to the radius of training and where that ends, panel by panel.
+
+    Args:
+        table: of the experiment `robustness`.
+
+    Returns:
+        DataFrame, a row for each of the paper's panels (net, attack): below, in points as text,
+        mean over seeds ± half of Student's 95 % interval; crossover, of the mean advantage, in
+        multiples of that radius; behind each the paper's own, of its curves.
+    """
+    ours, theirs = crossovers.advantages(crossovers.errors(table)), published_advantages()
+    keys = ["net", "attack"]
+    points = crossovers.below(ours).assign(points=lambda rows: 100 * rows["advantage"])
+    means = statistics.means(points, keys, "points").set_index(keys)
+    text = [statistics.with_half(*row, ".1f") for row in means[["mean", "half"]].to_numpy(float)]
+    columns = {
+        "below": pd.Series(text, means.index),
+        "| paper": 100 * crossovers.below(theirs).set_index(keys)["advantage"],
+        "crossover": crossovers.crossovers(ours),
+        "| paper ": crossovers.crossovers(theirs),
+    }
+    shown = pd.MultiIndex.from_tuples(crossovers.PANELS, names=keys)
+    return pd.DataFrame({name: column.reindex(shown) for name, column in columns.items()})
+
+
 def against_eps(table: pd.DataFrame, *, paper: bool = True) -> Figure:
     """The paper's eight panels: error over eps, without and with SN; the paper's own in grey.
 

@@ -81,6 +81,23 @@ def checked(table: pd.DataFrame, quantity: str = "accuracy") -> pd.DataFrame:
     return wide.drop(columns="order")
 
 
+def by_net(table: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds of what the checks found, in percent: a row a net and budget.
+
+    Args:
+        table: of the experiment `robustness`.
+
+    Returns:
+        DataFrame, a column an attack (accuracy), then zero, the share of images at which a gradient
+        of the paper's loss was exactly zero, and blind, the share that random search alone broke.
+    """
+    by = ["net", "beta"]
+    accuracy = checked(table).groupby(by, sort=False).mean().drop(columns="seed")
+    zero = checked(table, "zero_gradient").groupby(by)["pgm15_true"].mean()
+    blind = checked(table, "broken").groupby(by)["square"].mean()
+    return 100 * accuracy.assign(zero=zero, blind=blind)
+
+
 def ranks(table: pd.DataFrame) -> Figure:
     """Accuracy of PGM nets over beta, attack by attack, and what each takes off the paper's number.
 
