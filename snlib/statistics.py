@@ -86,6 +86,12 @@ def chosen(runs: pd.DataFrame) -> dict[str, float]:
     return {scheme: float(found[scheme]) for scheme in dict.fromkeys(runs["scheme"])}
 
 
+def texts(means: pd.DataFrame, form: str) -> pd.Series:
+    """`with_half` of every row of `means`, in its columns mean and half."""
+    pairs = means[["mean", "half"]].to_numpy(float)
+    return pd.Series([with_half(*pair, form) for pair in pairs], means.index, dtype=object)
+
+
 def with_half(mean: float, half: float, form: str) -> str:
     """ "0.12 ± 0.03" by a format such as ".2f"; no half where one seed has none, "" for no mean."""
     if math.isnan(mean):

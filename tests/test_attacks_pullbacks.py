@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensors import numbers
 from torch import Tensor, nn
 
 from snlib import capturing, models, spectral
@@ -20,11 +21,6 @@ from snlib.models import convolution, fast
 from snlib.models.layers import AlwaysOnDropout, Temperature, TrainingDropout
 
 FORMATS = (torch.contiguous_format, torch.channels_last)
-
-
-def numbers(*shape: int, seed: int = 0) -> Tensor:
-    """Random numbers in float64."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def batch_norm(channels: int, *, affine: bool = True) -> nn.BatchNorm2d:

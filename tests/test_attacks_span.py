@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensors import numbers
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,11 +19,6 @@ from snlib.errors import UserError
 
 ACTIVATIONS = {"elu": nn.ELU, "relu": nn.ReLU, "tanh": nn.Tanh}
 """Tanh has no rule: behind the first layer the gradient is then autograd's."""
-
-
-def numbers(*shape: int, seed: int = 0) -> Tensor:
-    """Random numbers in float64."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def perceptron(inputs: int, *units: int, kind: str = "elu", seed: int = 0) -> nn.Sequential:

@@ -71,7 +71,12 @@ def steepest(gradient: Tensor, norm: float, l1: str = "steepest") -> Tensor:
         top = size == size.amax(dim=sample_dims(gradient), keepdim=True)
         share = top.sum(dim=sample_dims(gradient), keepdim=True)
         return gradient.sign_().mul_(top).div_(share)
-    size = sizes(gradient, norm).to(gradient.dtype)
+    return unit(gradient, sizes(gradient, norm))
+
+
+def unit(gradient: Tensor, size: Tensor) -> Tensor:
+    """gradient / size in place; 0 where the size is 0."""
+    size = size.to(gradient.dtype)
     # A zero gradient over 1 stays zero: no floor that would shorten confident samples.
     return gradient.div_(size.masked_fill_(size == 0, 1.0))
 
@@ -84,6 +89,11 @@ def project(delta: Tensor, radius: float | Tensor, norm: float, l1: str = "steep
     size = sizes(delta, norm)
     if norm == 1 and l1 == "steepest":
         return _project_l1(delta, size, radius)
+    return shrink(delta, size, radius)
+
+
+def shrink(delta: Tensor, size: Tensor, radius: float | Tensor) -> Tensor:
+    """Scale delta in place to at most `radius` where its `size` is larger."""
     # The floor only turns 0 / 0 into 0: no float has a smaller norm than 1e-300 but 0 itself.
     return delta.mul_((radius / size.clamp_(min=1e-300)).clamp_(max=1.0).to(delta.dtype))
 

@@ -74,14 +74,11 @@ class Ball:
         """Take all steps from x + start and return the last point, inside the ball for certain."""
         x = self.x
         z = x.clone() if start is None else self._inside(x + start)
-        if count_zeros and self.zeros is None:
-            self.zeros = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         for _ in range(self.steps):
             slope = gradient(z)
             z = z.detach()
             if count_zeros:
-                self.zeros += (slope == 0).flatten(1).all(1)
-                self.gradients += len(x)
+                self._count(slope)
             direction = balls.steepest(slope, self.norm, self.l1)
             if isinstance(self.length, Tensor):
                 direction = direction.mul_(self.length)
@@ -92,28 +89,25 @@ class Ball:
 
     def ascend_in(self, span: Span, *, count_zeros: bool) -> Tensor:
         """Take all steps of norm 2 from x without clipping, in the coordinates of `span`."""
-        x = self.x
-        length, reach = (
-            size.reshape(-1, 1, 1) if isinstance(size, Tensor) else size
-            for size in (self.length, self.radius)
-        )
-        if count_zeros:
-            self.zeros = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-            self.gradients += self.steps * len(x)
         delta = span.zero()
+        length, reach = span.per_sample(self.length), span.per_sample(self.radius)
         for _ in range(self.steps):
             slope = span.gradient(delta)
             if count_zeros:
-                self.zeros += (slope == 0).flatten(1).all(1)
-            size = lengths(slope).to(x.dtype)
-            delta.add_(slope.div_(size.masked_fill_(size == 0, 1.0)).mul_(length))
-            outside = reach / lengths(delta).clamp_(min=1e-300)
-            delta.mul_(outside.clamp_(max=1.0).to(x.dtype))
-        return balls.enforce(x, span.reached(delta), self.eps, self.norm)
+                self._count(slope)
+            delta.add_(balls.unit(slope, lengths(slope)).mul_(length))
+            delta = balls.shrink(delta, lengths(delta), reach)
+        return balls.enforce(self.x, span.reached(delta), self.eps, self.norm)
 
     def info(self) -> Info:
         """Counts over all calls of `ascend`."""
         return Info(self.zeros, self.gradients)
+
+    def _count(self, slope: Tensor) -> None:
+        """Note a gradient of each sample, and which of them are zero."""
+        zero = (slope == 0).flatten(1).all(1)
+        self.zeros = zero.long() if self.zeros is None else self.zeros + zero
+        self.gradients += len(slope)
 
     def _inside(self, z: Tensor) -> Tensor:
         """Project z to the ball, then to the box; the box contains x, so the ball is not left."""

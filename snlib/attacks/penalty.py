@@ -76,7 +76,7 @@ def wrm(
         span = span_of(run, x, steps + 1, ascended, inspect) if clip is None else None
         if span is not None:
             delta, at, reached = span.zero(), span.gradient, span.reached
-            strength = strength.reshape(-1, 1, 1) if isinstance(strength, Tensor) else strength
+            strength = span.per_sample(strength)
         else:
             gradient = input_gradient(run, ascended, inspect)
             delta, at, reached = torch.zeros_like(x), lambda delta: gradient(x + delta), x.add

@@ -139,18 +139,18 @@ def pgm(
                 inspect = None
             known = clean.argmax(1)
         slope = slope_of(loss, known, targeted=targeted)
-        if norm == 2 and clip is None and not random_start:
-            span = span_of(run, x, steps, slope, inspect)
-            if span is not None:
-                x_adv = ball.ascend_in(span, count_zeros=return_info)
-                return (x_adv, ball.info()) if return_info else x_adv
-        gradient = input_gradient(run, slope, inspect)
+        plain = norm != 2 or clip is not None or random_start
+        span = None if plain else span_of(run, x, steps, slope, inspect)
+        gradient = input_gradient(run, slope, inspect) if span is None else None
         if random_start and generator is None:
             generator = torch.Generator().manual_seed(0)
         best = best_margin = None
         for _ in range(restarts):
             start = ball.random(generator) if random_start else None
-            x_adv = ball.ascend(gradient, start, count_zeros=return_info)
+            if span is None:
+                x_adv = ball.ascend(gradient, start, count_zeros=return_info)
+            else:
+                x_adv = ball.ascend_in(span, count_zeros=return_info)
             if restarts == 1:
                 best = x_adv
                 break

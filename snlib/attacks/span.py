@@ -14,12 +14,16 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from snlib.attacks.objectives import Slope, input_gradient
-from snlib.attacks.pullbacks import Pull, kind_of, layers_of, rules_of, suits
+from snlib.attacks.pullbacks import kind_of, layers_of, rules_of, suits
 
 BLOCK = 128
 """Rows of the Gram matrix made at a time; each block leaves out what is above the diagonal."""
+
+SHAPES = (nn.Flatten, nn.Identity)
+"""Layers that give every number of the input on, in the input's order."""
 
 SAVING = 0.8
 """The share of the plain attack's multiplications that the span may need at most."""
@@ -32,16 +36,18 @@ class Span:
     """
 
     def __init__(
-        self, x: Tensor, weight: Tensor, output: Tensor, back: Pull,
-        gradient: Callable[[Tensor], Tensor],
-    ) -> None:  # fmt: skip
-        self.x, self.weight, self.output, self.back = x, weight, output, back
-        self.behind = gradient
+        self, x: Tensor, weight: Tensor, output: Tensor, gradient: Callable[[Tensor], Tensor]
+    ) -> None:
+        self.x, self.weight, self.output, self.behind = x, weight, output, gradient
         self.gram = gram(weight)
 
     def zero(self) -> Tensor:
         """No perturbation, (N, 2, H)."""
         return self.output.new_zeros(len(self.output), 2, len(self.gram))
+
+    def per_sample(self, value: float | Tensor) -> float | Tensor:
+        """A number, or one per sample, to scale perturbations by."""
+        return value.reshape(-1, 1, 1) if isinstance(value, Tensor) else value
 
     def gradient(self, delta: Tensor) -> Tensor:
         """The objective's gradient in the input at x + delta, (N, 2, H), freshly made."""
@@ -51,8 +57,8 @@ class Span:
     @torch.no_grad()
     def reached(self, delta: Tensor) -> Tensor:
         """x + delta as an input of the net, of x's shape and layout."""
-        moved = self.back(delta[:, 0].mm(self.weight))
-        return torch.add(self.x, moved, out=torch.empty_like(self.x))
+        moved = delta[:, 0].mm(self.weight)
+        return torch.add(self.x, moved.reshape(self.x.shape), out=torch.empty_like(self.x))
 
 
 def span_of(
@@ -62,37 +68,27 @@ def span_of(
     """The span that an l2 attack on x stays in, where it costs less; else None.
 
     Args:
-        run: the net. Its first layer but `nn.Flatten` and `nn.Identity` has to be `nn.Linear`.
+        run: the net. Its first layer that is not among `SHAPES` has to be `nn.Linear`.
         x: (N, ...) inputs, float32 or float64 on a CPU.
         gradients: how many the attack will ask for.
         slope, inspect: as for `objectives.input_gradient`.
     """
     layers = layers_of(run)
-    known = [kind_of(layer) not in (nn.Flatten, nn.Identity) for layer in layers]
-    if True not in known or not suits(x) or x.dtype not in (torch.float32, torch.float64):
+    first = next((i for i, one in enumerate(layers) if kind_of(one) not in SHAPES), None)
+    if first is None or not suits(x) or x.dtype not in (torch.float32, torch.float64):
         return None
-    first = known.index(True)
-    rules = rules_of(layers[: first + 1])
-    if rules is None or kind_of(layers[first]) is not nn.Linear:
+    if kind_of(layers[first]) is not nn.Linear or rules_of(layers[: first + 1]) is None:
         return None
     with torch.no_grad():
-        weight, flat, pulls = layers[first].weight, x, []
-        for rule in rules[:-1]:
-            flat, pull = rule(flat)
-            pulls.insert(0, pull)
+        flat = nn.Sequential(*layers[:first])(x)
+        weight = layers[first].weight.detach()
         if flat.shape != (len(x), weight.shape[1]) or weight.dtype != x.dtype:
             return None  # what the net has to say about that, the plain attack lets it say
         if not pays(len(x), *weight.shape, gradients):
             return None
-        output, _ = rules[-1](flat)
-
-    def back(grad: Tensor) -> Tensor:
-        for pull in pulls:
-            grad = pull(grad)
-        return grad
-
+        output = F.linear(flat, weight, layers[first].bias)
     rest = nn.Sequential(*layers[first + 1 :] or [nn.Identity()])
-    return Span(x, weight.detach(), output, back, input_gradient(rest, slope, inspect))
+    return Span(x, weight, output, input_gradient(rest, slope, inspect))
 
 
 def pays(samples: int, units: int, inputs: int, gradients: int) -> bool:

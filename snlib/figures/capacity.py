@@ -44,16 +44,19 @@ def by_budget(table: pd.DataFrame, norms: pd.DataFrame) -> pd.DataFrame:
     runs[["random", "true", "edge"]] *= 100
     shown = {}
     for column in ("random", "true", "edge", "theorem"):
-        means = statistics.means(runs, ["beta"], column).set_index("beta")[["mean", "half"]]
-        text = [statistics.with_half(*row, ".1f") for row in means.to_numpy(float)]
-        shown[column] = pd.Series(text, means.index)
+        means = statistics.means(runs, ["beta"], column).set_index("beta")
+        shown[column] = statistics.texts(means, ".1f")
     return pd.DataFrame(shown).rename(columns={"theorem": "log10 sqrt(Phi)"})
 
 
 def with_capacity(table: pd.DataFrame, norms: pd.DataFrame) -> pd.DataFrame:
-    """`probe`, with log10 of sqrt(Phi) of the same nets on random labels: the column theorem."""
+    """`probe`, with log10 of sqrt(Phi) of the same nets on random labels: the column theorem.
+
+    Args:
+        table, norms: as for `fitted_and_capacity`; a net without a norm has NaN.
+    """
     own = norms[(norms["scheme"] == "erm") & (norms["labels"] == "random")]
-    return probe(table).merge(own[["beta", "seed", "theorem"]], on=["beta", "seed"])
+    return probe(table).merge(own[["beta", "seed", "theorem"]], on=["beta", "seed"], how="left")
 
 
 def fitted_and_capacity(table: pd.DataFrame, norms: pd.DataFrame) -> Figure:
@@ -64,7 +67,7 @@ def fitted_and_capacity(table: pd.DataFrame, norms: pd.DataFrame) -> Figure:
         norms: log10 of sqrt(Phi) of its ERM runs: columns beta, labels, seed, theorem, as
             `bounds.normalizations` returns them.
     """
-    runs = probe(table)
+    runs = with_capacity(table, norms)
     figure, (axes,) = style.axes(1, 2, (8.0, 3.3))
     left, right = axes
     places = style.beta_axis(left, runs["beta"])
@@ -73,24 +76,15 @@ def fitted_and_capacity(table: pd.DataFrame, norms: pd.DataFrame) -> Figure:
     for labels, (marker, line, color) in words.items():
         left.scatter(x + 0.12, 100 * runs[labels], s=8, color=color, alpha=0.5, linewidth=0)
         points = statistics.means(runs, ["beta"], labels)
-        left.errorbar(
-            points["beta"].map(places).astype(float),
-            100 * points["mean"].astype(float),
-            yerr=100 * points["half"].fillna(0.0).astype(float),
-            color=color,
-            marker=marker,
-            linestyle=line,
-            capsize=2.5,
-            elinewidth=0.9,
-            label=f"{labels} labels",
-        )
+        at = points["beta"].map(places).astype(float)
+        look = dict(color=color, marker=marker, linestyle=line, label=f"{labels} labels")
+        style.percents(left, at, points, **look)
     left.axhline(100 * CHANCE, color="#bbbbbb", linewidth=0.8, linestyle=":")
     left.set_ylabel("training accuracy, ERM (%)")
     left.set_ylim(0, 104)
     left.legend(loc="lower right", frameon=False)
-    both = with_capacity(table, norms)
-    for beta in sorted(set(both["beta"])):
-        dots = both[both["beta"] == beta]
+    for beta in sorted(set(runs["beta"])):
+        dots = runs[runs["beta"] == beta]
         label = f"β = {style.beta_label(beta)}"
         right.plot(
             10.0 ** dots["theorem"],

@@ -80,8 +80,7 @@ def at_the_end(rows: pd.DataFrame, window: int = 10) -> pd.DataFrame:
 
 def as_text(ends: pd.DataFrame) -> pd.DataFrame:
     """`at_the_end` for printing: a row a scheme and beta, a column a quantity, mean ± half."""
-    pairs = zip(ends["mean"], ends["half"], strict=True)
-    shown = ends.assign(text=[statistics.with_half(*pair, ".1f") for pair in pairs])
+    shown = ends.assign(text=statistics.texts(ends, ".1f"))
     shown = shown.pivot(index=["scheme", "beta"], columns="quantity", values="text")
     return shown[["train", "validation", "gap", "best"]]
 

@@ -128,10 +128,7 @@ def _over_gain(
         mean, half = statistics.interval(own[column])
         points.append((np.exp(np.log(own["gain"]).mean()), mean, half, setting))
     points = pd.DataFrame(points, columns=["gain", "mean", "half", "setting"]).sort_values("gain")
-    ax.errorbar(
-        points["gain"], 100 * points["mean"], yerr=100 * points["half"].fillna(0.0),
-        color=color, marker=marker, capsize=2.5, elinewidth=0.9, label=label,
-    )  # fmt: skip
+    style.percents(ax, points["gain"], points, color=color, marker=marker, label=label)
     # names away from the other line: budgets to the upper left, temperatures to the lower right
     letter, place, side = ("β", (-5, 5), "right") if name == "beta" else ("T", (5, -11), "left")
     free = math.inf if name == "beta" else 1.0
@@ -243,11 +240,9 @@ def against_budget(table: pd.DataFrame) -> Figure:
         ax.axvspan(at - 0.4, at + 0.4, color=SHADE, zorder=0, linewidth=0)
         for name, (label, color, marker) in SERIES.items():
             points = statistics.means(own, ["beta"], name)
-            ax.errorbar(
-                points["beta"].map(places).astype(float), 100 * points["mean"].astype(float),
-                yerr=100 * points["half"].astype(float).fillna(0.0),
-                color=color, marker=marker, capsize=2, elinewidth=0.9, label=label,
-            )  # fmt: skip
+            at_beta = points["beta"].map(places).astype(float)
+            look = dict(color=color, marker=marker, label=label, capsize=2)
+            style.percents(ax, at_beta, points, **look)
         ax.set_xlim(-0.5, len(places) - 0.5)
         ax.set_title(case, fontsize=9)
     for ax in array.flat[len(names) :]:

@@ -47,8 +47,7 @@ def by_budget(runs: pd.DataFrame) -> pd.DataFrame:
         runs: of `statistics.accuracies`.
     """
     gaps = statistics.means(runs, ["scheme", "beta"], "gap")
-    pairs = zip(100 * gaps["mean"], 100 * gaps["half"], strict=True)
-    gaps["points"] = [statistics.with_half(*pair, ".0f") for pair in pairs]
+    gaps["points"] = statistics.texts(100 * gaps[["mean", "half"]], ".0f")
     return gaps.pivot(index="scheme", columns="beta", values="points").fillna("")
 
 
@@ -200,17 +199,7 @@ def _series(
     )
     points = statistics.means(runs, ["beta"], quantity)
     x = points["beta"].map(places).astype(float)
-    half = 100 * points["half"].where(points["half"].notna(), 0.0).astype(float)
-    ax.errorbar(
-        x,
-        100 * points["mean"].astype(float),
-        yerr=half,
-        color=color,
-        marker=marker,
-        linestyle=line,
-        capsize=2.5,
-        elinewidth=0.9,
-    )
+    style.percents(ax, x, points, color=color, marker=marker, linestyle=line)
 
 
 def _paper(ax: Axes, places: Mapping[float, int], scheme: str, quantity: str, marker: str) -> None:

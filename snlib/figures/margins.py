@@ -104,9 +104,7 @@ def _largest_modes() -> pd.Series:
 def _text(nets: pd.DataFrame, column: str, digits: int) -> pd.Series:
     """Mean ± half of the interval over seeds, "" where a seed has none."""
     means = statistics.means(nets, KEYS, column).set_index(KEYS)
-    pairs = zip(means["mean"], means["half"], strict=True)
-    text = [statistics.with_half(*pair, f".{digits}f") for pair in pairs]
-    return pd.Series(text, index=means.index)
+    return statistics.texts(means, f".{digits}f")
 
 
 def divided(margin: float | np.ndarray, log10_norm: float) -> float | np.ndarray:

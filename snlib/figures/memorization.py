@@ -117,11 +117,11 @@ def beside_paper(table: pd.DataFrame) -> pd.DataFrame:
     """
     ends = final(table).assign(percent=lambda rows: 100 * rows["accuracy"])
     means = statistics.means(ends, ["panel", "scheme"], "percent").set_index(["panel", "scheme"])
-    text = [statistics.with_half(*row, ".1f") for row in means[["mean", "half"]].to_numpy(float)]
+    text = statistics.texts(means, ".1f")
     paper = (100 * published_final()).map("{:.1f}".format)
     columns = {}
     for place, panel in enumerate(PANELS):
-        columns[panel] = pd.Series(text, means.index)[panel]
+        columns[panel] = text[panel]
         columns["| paper" + " " * place] = paper[panel]
     return pd.DataFrame(columns).reindex(list(MARKERS)).rename_axis("scheme")
 

@@ -59,6 +59,17 @@ def published_advantages() -> pd.DataFrame:
     return crossovers.advantages(rows)
 
 
+def points_below(advantages: pd.DataFrame) -> pd.DataFrame:
+    """What SN takes off the error up to the radius of training, in points: mean and half by panel.
+
+    Args:
+        advantages: as `crossovers.advantages` returns them.
+    """
+    below = crossovers.below(advantages)
+    below["points"] = 100 * below["advantage"]
+    return statistics.means(below, ["net", "attack"], "points").set_index(["net", "attack"])
+
+
 def beside_paper(table: pd.DataFrame) -> pd.DataFrame:
     """What SN takes off the error up to the radius of training and where that ends, panel by panel.
 
@@ -71,17 +82,13 @@ def beside_paper(table: pd.DataFrame) -> pd.DataFrame:
         multiples of that radius; behind each the paper's own, of its curves.
     """
     ours, theirs = crossovers.advantages(crossovers.errors(table)), published_advantages()
-    keys = ["net", "attack"]
-    points = crossovers.below(ours).assign(points=lambda rows: 100 * rows["advantage"])
-    means = statistics.means(points, keys, "points").set_index(keys)
-    text = [statistics.with_half(*row, ".1f") for row in means[["mean", "half"]].to_numpy(float)]
     columns = {
-        "below": pd.Series(text, means.index),
-        "| paper": 100 * crossovers.below(theirs).set_index(keys)["advantage"],
+        "below": statistics.texts(points_below(ours), ".1f"),
+        "| paper": points_below(theirs)["mean"],
         "crossover": crossovers.crossovers(ours),
         "| paper ": crossovers.crossovers(theirs),
     }
-    shown = pd.MultiIndex.from_tuples(crossovers.PANELS, names=keys)
+    shown = pd.MultiIndex.from_tuples(crossovers.PANELS, names=["net", "attack"])
     return pd.DataFrame({name: column.reindex(shown) for name, column in columns.items()})
 
 
@@ -160,17 +167,8 @@ def _panel(ax: Axes, rows: pd.DataFrame, net: str, attack: str, *, paper: bool) 
     for beta in sorted(set(own["beta"]), reverse=True):
         color, marker = LOOK[not math.isinf(beta)]
         points = statistics.means(own[own["beta"] == beta], ["share"], "error").astype(float)
-        ax.errorbar(
-            points["share"],
-            100 * points["mean"],
-            yerr=100 * points["half"].fillna(0.0),
-            color=color,
-            marker=marker,
-            markersize=4,
-            capsize=2,
-            elinewidth=0.9,
-            linewidth=1.3,
-        )
+        look = dict(color=color, marker=marker, markersize=4, capsize=2, linewidth=1.3)
+        style.percents(ax, points["share"], points, **look)
     ax.set_xlabel("eps / eps of training" if attack != "wrm" else "step / step of training")
 
 

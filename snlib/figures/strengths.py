@@ -131,14 +131,6 @@ def _over_beta(ax: Axes, runs: pd.DataFrame, values: pd.Series, name: str, shift
     label, color, marker = STRENGTHS[name]
     places = style.beta_axis(ax, runs["beta"])
     points = statistics.means(runs.assign(value=values), ["beta"])
-    ax.errorbar(
-        points["beta"].map(places).astype(float) + shift,
-        100 * points["mean"].astype(float),
-        yerr=100 * points["half"].fillna(0.0).astype(float),
-        color=color,
-        marker=marker,
-        label=label,
-        capsize=2,
-        elinewidth=0.9,
-        linewidth=1.1,
-    )
+    at = points["beta"].map(places).astype(float) + shift
+    look = dict(color=color, marker=marker, label=label, capsize=2, linewidth=1.1)
+    style.percents(ax, at, points, **look)

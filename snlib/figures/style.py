@@ -91,6 +91,17 @@ def log_axis(ax, label: str) -> None:
     ax.set_xlabel(label)
 
 
+def percents(ax, x: Sequence[float], means, **look: object) -> None:
+    """Means of shares over x in percent, with their half-widths as bars where there are any.
+
+    Args:
+        means: columns mean and half, as `statistics.means` returns them.
+        look: for `Axes.errorbar`.
+    """
+    mean, half = (100 * means[column].astype(float) for column in ("mean", "half"))
+    ax.errorbar(x, mean, yerr=half.fillna(0.0), **{"capsize": 2.5, "elinewidth": 0.9, **look})
+
+
 def beta_axis(ax, betas: Sequence[float]) -> dict[float, int]:
     """Put budgets at equal distances, tightest first and no budget last; returns their places."""
     ordered = sorted(set(betas))
