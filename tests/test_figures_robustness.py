@@ -172,6 +172,19 @@ def test_checks_by_net_are_means_over_seeds_in_percent(graded) -> None:
     assert (found["zero"] == 25).all() and (found["blind"] == 50).all()
 
 
+def test_gains_are_differences_of_the_same_seed_in_points(graded) -> None:
+    better = (graded["attack"] == "strongest") & (graded["beta"] == 1.0) & (graded["seed"] == 1)
+    graded.loc[better, "value"] += 0.04
+    found = strengths.gains(graded.assign(scheme="pgm")).loc["pgm"]
+    assert found.loc["none", ["mean", "half"]].tolist() == pytest.approx([0, 0])
+    assert found.loc["pgm15_log_odds", "mean"] == pytest.approx(10)
+    # 10 and 14 points: t(0.975, 1) = 12.706 times half their difference
+    assert found.loc["strongest", "mean"] == pytest.approx(12)
+    assert found.loc["strongest", "half"] == pytest.approx(12.7062 * 2, rel=1e-4)
+    with pytest.raises(UserError, match="budgets"):
+        strengths.gains(graded[np.isinf(graded["beta"])].assign(scheme="pgm"))
+
+
 def test_ranks_draw_accuracies_and_what_is_lost(graded) -> None:
     left, right = strengths.ranks(graded).axes
     colors = {name: look[1] for name, look in strengths.STRENGTHS.items()}

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from snlib import crossovers, statistics
 from snlib.errors import require
-from snlib.figures import style
+from snlib.figures import robustness, style
 
 STRENGTHS = {
     "none": ("no attack", "#999999", "o"),
@@ -96,6 +96,20 @@ def by_net(table: pd.DataFrame) -> pd.DataFrame:
     zero = checked(table, "zero_gradient").groupby(by)["pgm15_true"].mean()
     blind = checked(table, "broken").groupby(by)["square"].mean()
     return 100 * accuracy.assign(zero=zero, blind=blind)
+
+
+def gains(table: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy with SN minus without by what the checks found, in points, paired by seed.
+
+    Args:
+        table: of the experiment `robustness`.
+
+    Returns:
+        DataFrame by net and attack: mean over seeds, half of Student's 95 % interval, seeds.
+    """
+    rows = checked(table).melt(["net", "beta", "seed"], var_name="attack", value_name="accuracy")
+    rows = rows.assign(error=1.0 - rows["accuracy"], share=1.0)  # all at the radius of training
+    return robustness.points_below(crossovers.advantages(rows))
 
 
 def ranks(table: pd.DataFrame) -> Figure:
