@@ -3,12 +3,13 @@
     macs("alexnet", (3, 28, 28))              113,092,992 multiply-adds of one image, forward
     flops(run)                                 of a whole training
     seconds(run, CPU)                          about how long it trains
+    measuring(run, CPU)                        and how long its accuracies take afterwards
     memory(run)                                about how many bytes it needs while it does
 
 A pass is forward, backward to the activations or backward to the weights: each is about one
 forward's arithmetic. ERM makes three of them a step; every input gradient of an attack adds two,
 and the prediction that the attack aims at one. Left out: the budget's few products a step, on one
-image in place of a batch, and what is measured at the end.
+image in place of a batch, and what is measured at the end beside accuracies.
 """
 
 from __future__ import annotations
@@ -66,6 +67,10 @@ DATA: dict[str, tuple[tuple[int, int, int], int, int]] = {
 here is taken to be like CIFAR-10."""
 
 
+TEST_IMAGES = {"digits": 1_000, "svhn": 26_032, "tiny_imagenet_subset": 500}
+"""Test images of the data sets that have not 10,000 of them."""
+
+
 @dataclass(frozen=True)
 class Size:
     """What a net costs: multiply-adds of one image forward, its weight layers, its parameters, and
@@ -116,18 +121,24 @@ def of_data(run: Run) -> tuple[tuple[int, int, int], int, int]:
     return shape, classes, run.train_size or images
 
 
-def passes(run: Run) -> int:
-    """Passes of one training step: three of the step itself, the rest of its attack."""
+def attack_passes(run: Run) -> int:
+    """Passes of the training attack on one batch."""
     # The first step tells predicted labels, unless it starts elsewhere than at the image.
     predicted = run.attack_labels == "predicted" and run.random_start
     steps = run.steps or 0
     return {
-        "erm": 3,
-        "fgm": 3 + 2,
-        "pgm": 3 + 2 * steps + predicted,
-        "wrm": 3 + 2 * (steps + 1),
-        "trades": 6 + 2 * steps + 1,  # clean and attacked images, and the clean prediction
+        "erm": 0,
+        "fgm": 2,
+        "pgm": 2 * steps + predicted,
+        "wrm": 2 * (steps + 1),
+        "trades": 2 * steps + 1,  # with the clean prediction
     }[run.scheme]
+
+
+def passes(run: Run) -> int:
+    """Passes of one training step: three of the step itself, the rest of its attack."""
+    own = 6 if run.scheme == "trades" else 3  # TRADES learns from clean and attacked images
+    return own + attack_passes(run)
 
 
 def flops(run: Run) -> float:
@@ -139,10 +150,34 @@ def flops(run: Run) -> float:
 
 def seconds(run: Run, machine: Machine = CPU) -> float:
     """About how long a run trains on a machine, if it has all its epochs."""
-    shape, classes, images = of_data(run)
-    layers = size_of(run.net, shape, classes, run.width).layers
+    _, _, images = of_data(run)
     steps = max(images // run.batch_size, 1) * run.epochs
-    return flops(run) / machine.flops + steps * passes(run) * layers * machine.launch
+    return flops(run) / machine.flops + steps * passes(run) * _launches(run, machine)
+
+
+def measuring(run: Run, machine: Machine = CPU) -> float:
+    """About how long a machine takes for the accuracies of a trained net.
+
+    Of all images, training, validation and test: clean, and unless it is ERM's under the attack.
+    """
+    shape, classes, _ = of_data(run)
+    images = _all_images(run)
+    attack = attack_passes(run)
+    ways = 2 + attack if attack else 1
+    work = 2.0 * size_of(run.net, shape, classes, run.width).macs * ways * images
+    batches = math.ceil(images / MEASURED_AT_ONCE)
+    return work / machine.flops + batches * ways * _launches(run, machine)
+
+
+def _all_images(run: Run) -> int:
+    """Training, validation and test images, as far as known."""
+    return of_data(run)[2] + TEST_IMAGES.get(run.data, 10_000)
+
+
+def _launches(run: Run, machine: Machine) -> float:
+    """Seconds that the layers of a run's net add to each pass."""
+    shape, classes, _ = of_data(run)
+    return size_of(run.net, shape, classes, run.width).layers * machine.launch
 
 
 def memory(run: Run, device: str = "cpu") -> int:
@@ -156,6 +191,6 @@ def memory(run: Run, device: str = "cpu") -> int:
     shape, classes, images = of_data(run)
     size = size_of(run.net, shape, classes, run.width)
     kind = device.partition(":")[0]
-    pixels = math.prod(shape) * (images + 10_000) * (2 if kind == "cpu" else 1)
+    pixels = math.prod(shape) * _all_images(run) * (2 if kind == "cpu" else 1)
     maps = 2 * size.maps * max(run.batch_size, min(MEASURED_AT_ONCE, images))
     return START_BYTES.get(kind, START_BYTES["cuda"]) + 4 * (pixels + 6 * size.parameters + maps)

@@ -13,7 +13,7 @@ from snlib.bounds import layer_norms, margins
 from snlib.datasets import Data
 from snlib.evaluation import accuracy, batch_of, gradient_norms, norm_gain
 from snlib.robustness import evaluation_radius
-from snlib.runs import Run
+from snlib.runs import OF_TRAINING, Run
 from snlib.training import Fitted, attack_of, box_of
 
 COLUMNS = ("suite", "split", "attack", "quantity", "x", "value")
@@ -99,22 +99,25 @@ def measure(
     quantiles), `standard` (every net under PGM-15 at x = `evaluation_radius`, in
     its own norm, else l2: `PROTOCOLS`), `runtime` (seconds of each pass over the training images),
     and those of `ON_TEST_IMAGES`.
-    A network that diverged has a history and an accuracy, and nothing else.
+    A network that diverged has a history and an accuracy, and nothing else; one of which nothing is
+    wanted but what its training left (`OF_TRAINING`) has no accuracy.
 
     Returns:
         dict of equally long lists, the columns of `COLUMNS`.
     """
-    net = fitted.net.eval()
-    attack = attack_of(run, data)
-    if fitted.diverged:  # no attack can follow its gradient: its clean accuracy stands for both
-        attack = Attack(kind="none")
-    images = {split: _Images(net, attack, *_split(run, data, split, device)) for split in SPLITS}
     rows = Rows()
     _history(rows, fitted)
     if "runtime" in suites:
         passes = zip(fitted.history["epoch"], fitted.history["pass_seconds"], strict=True)
         for epoch, value in passes:
             rows.add("runtime", "seconds", value, split="train", attack="training", x=epoch)
+    if suites <= OF_TRAINING:
+        return rows.columns
+    net = fitted.net.eval()
+    attack = attack_of(run, data)
+    if fitted.diverged:  # no attack can follow its gradient: its clean accuracy stands for both
+        attack = Attack(kind="none")
+    images = {split: _Images(net, attack, *_split(run, data, split, device)) for split in SPLITS}
     _accuracy(rows, net, images)
     if fitted.diverged:
         return rows.columns

@@ -17,7 +17,7 @@ from pathlib import Path
 from snlib import interrupts, worker
 from snlib.errors import UserError, require
 from snlib.results import Store
-from snlib.runs import Run
+from snlib.runs import TIMED, Run
 from snlib.worker import missing
 
 Plan = Mapping[Run, frozenset[str]]
@@ -47,6 +47,12 @@ class Outcome:
         if on_done is not None:
             on_done(run, status)
 
+    def add(self, other: Outcome) -> None:
+        """Take over what became of other runs."""
+        self.done += other.done
+        self.failed |= other.failed
+        self.unfinished += other.unfinished
+
 
 def cost(run: Run, images: int | None = None) -> float:
     """Arithmetic of a run relative to one epoch of ERM over 1,000 images.
@@ -57,6 +63,11 @@ def cost(run: Run, images: int | None = None) -> float:
     gradients = {"erm": 0, "fgm": 1, "pgm": run.steps, "wrm": (run.steps or 0) + 1}
     passes = 3 + 2 * gradients.get(run.scheme, (run.steps or 0) + 1)
     return passes / 3 * run.epochs * (run.train_size or images or 50_000) / 1000
+
+
+def timed(plan: Plan) -> Plan:
+    """The part of a plan whose time is measured, and which must not share the machine."""
+    return {run: suites for run, suites in plan.items() if TIMED in suites}
 
 
 def execute(
@@ -78,7 +89,8 @@ def execute(
         plan: the runs, in order of priority, and the suites to measure of each.
         where: the store that receives the records.
         device: "cpu", "cuda" or "cuda:1".
-        workers: processes at work side by side; None means what `room.room` finds best.
+        workers: processes at work side by side; None means what `room.room` finds best, and that
+            runs whose time is measured go one by one, after all others.
         data_root: folder of the data sets; None means the repository's `data/`.
         deadline: time.time() by which to have stopped cleanly, with checkpoints. Runs stop before
             an epoch that would not end by then; what is still measured or in an epoch when it comes
@@ -96,6 +108,16 @@ def execute(
     todo = missing(plan, where)
     outcome = Outcome()
     if not todo:
+        return outcome
+    alone = timed(todo) if workers is None else {}
+    if alone:
+        others = {run: suites for run, suites in todo.items() if run not in alone}
+        common = dict(
+            device=device, data_root=data_root, deadline=deadline, least=least,
+            on_progress=on_progress, on_done=on_done, capture=capture,
+        )  # fmt: skip
+        for part, many in ((others, default_workers(device, others)), (alone, 1)):
+            outcome.add(execute(part, where, workers=many, **common))
         return outcome
     for run in {run.data: run for run in todo}.values():
         worker.load_data(run, data_root)  # fetched once; errors shown plainly

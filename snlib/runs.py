@@ -56,6 +56,12 @@ UNUSED = {
 }
 """Settings without effect on a scheme. TRADES always starts at random and asks no label."""
 
+OF_TRAINING = frozenset({"history", "runtime"})
+"""Suites of measurements that training itself leaves."""
+
+TIMED = "runtime"
+"""The suite for which a run needs the machine for itself."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:

@@ -1,14 +1,15 @@
 """How long runs take on one device: learned from the records made on it, else measured in a second.
 
     speed = learned(records, "cpu")
-    speed.seconds(run)           of training and measuring, one run at a time on the device
-    speed.epoch(run)             of one of its epochs
+    speed.seconds(run, suites)   of training and measuring, one run at a time on the device
+    speed.epoch(run)             of training one of its epochs
 
-`costs.seconds` gives the shape of it, by arithmetic; what is learned is the ratio of recorded to
-modelled seconds, a median over similar runs, since records made on a busy machine are long by
-chance. A run is like another with the same data set, network, width and training scheme; if there
-is none, like one with the same data set, network and width; if there is none of these either, it
-takes what the model says of a machine whose two rates were measured just now.
+`costs.seconds` and `costs.measuring` give the shape of it, by arithmetic; what is learned is the
+ratio of recorded to modelled seconds, a median over similar runs, since records made on a busy
+machine are long by chance. A run is like another with the same data set, network, width, training
+scheme and suites of measurements, for some suites take longer than the training; if there is none,
+suites may differ, then the scheme, too; if there is none of these either, it takes what the model
+says of a machine whose two rates were measured just now.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ import torch
 
 from snlib import costs, models, worker
 from snlib.costs import Machine
-from snlib.runs import Run
+from snlib.runs import OF_TRAINING, Run
 
 TURN_SECONDS = 0.3
 """How long each of the two measurements of `calibrated` goes on, after one step to warm up."""
 
 Records = Mapping[Run, Mapping[str, object]]
+"""Records without their rows: `provenance`, and where known `suites` and `epochs`."""
 
 
 @dataclass(frozen=True)
@@ -39,31 +41,38 @@ class Speed:
     Attributes:
         device: its name, as records have it.
         recorded: seconds of training and measuring of runs that were recorded on it.
+        measured: the suites of these runs.
         ratios: recorded seconds over modelled ones, the median of the runs of a kind.
         machine: gives the rates for the kinds of which there is no record.
     """
 
     device: str
     recorded: Mapping[Run, float] = field(default_factory=dict)
+    measured: Mapping[Run, frozenset[str]] = field(default_factory=dict)
     ratios: Mapping[tuple, float] = field(default_factory=dict)
     machine: Callable[[], Machine] = lambda: costs.CPU
 
-    def seconds(self, run: Run) -> float:
-        """Of training and measuring a run, all its epochs."""
-        if run in self.recorded:
+    def seconds(self, run: Run, suites: frozenset[str] = frozenset()) -> float:
+        """Of training a run, all its epochs, and measuring it.
+
+        Args:
+            suites: what is to be measured, as far as known.
+        """
+        if run in self.recorded and suites <= self.measured[run]:
             return self.recorded[run]
-        for kind in _kinds(run):
+        for kind in _kinds(run, suites):
             if kind in self.ratios:
-                return self.ratios[kind] * _modelled(run)
-        return costs.seconds(run, self.machine())
+                return self.ratios[kind] * _modelled(run, suites)
+        return _modelled(run, suites, self.machine())
 
     def epoch(self, run: Run) -> float:
-        """Of one epoch of a run."""
-        return self.seconds(run) / run.epochs
+        """Of training one epoch of a run."""
+        training = costs.seconds(run) / _modelled(run, self.measured.get(run, frozenset()))
+        return self.seconds(run) * training / run.epochs
 
     def known(self, run: Run) -> bool:
         """Whether `seconds` comes from records."""
-        return run in self.recorded or any(kind in self.ratios for kind in _kinds(run))
+        return run in self.recorded or _kinds(run)[-1] in self.ratios
 
     def source(self, runs: Collection[Run]) -> str:
         """Where the seconds of these runs come from, in words."""
@@ -87,17 +96,18 @@ def learned(records: Records, device: str = "cpu") -> Speed:
         device: "cpu", "cuda", ...; rates are measured on it only if they are asked for.
     """
     name = worker.device_name(device)
-    seconds = {
-        run: float(record["provenance"]["seconds"])
-        for run, record in records.items()
-        if record["provenance"].get("device") == name
+    made = {
+        run: record for run, record in records.items() if record["provenance"].get("device") == name
     }
+    seconds = {run: float(record["provenance"]["seconds"]) for run, record in made.items()}
+    suites = {run: frozenset(record.get("suites", ())) for run, record in made.items()}
     found: dict[tuple, list[float]] = defaultdict(list)
-    for run, value in seconds.items():
-        for kind in _kinds(run):
-            found[kind].append(value / _modelled(run))
+    for run, record in made.items():
+        modelled = _modelled(run, suites[run], epochs=record.get("epochs"))
+        for kind in _kinds(run, suites[run]):
+            found[kind].append(seconds[run] / modelled)
     ratios = {kind: statistics.median(values) for kind, values in found.items()}
-    return Speed(name, seconds, ratios, functools.partial(calibrated, device))
+    return Speed(name, seconds, suites, ratios, functools.partial(calibrated, device))
 
 
 def assumed(device: str) -> Speed:
@@ -107,15 +117,22 @@ def assumed(device: str) -> Speed:
     return Speed("a node", machine=lambda: stated)
 
 
-def _kinds(run: Run) -> tuple[tuple, tuple]:
+def _kinds(run: Run, suites: frozenset[str] = frozenset()) -> tuple[tuple, ...]:
     """The closest kind first."""
     wide = (run.data, run.net, run.width)
-    return (*wide, run.scheme), wide
+    return (*wide, run.scheme, suites), (*wide, run.scheme), wide
 
 
 @functools.cache
-def _modelled(run: Run) -> float:
-    return costs.seconds(run, costs.CPU)
+def _modelled(
+    run: Run, suites: frozenset[str], machine: Machine = costs.CPU, epochs: int | None = None
+) -> float:
+    """Of training a run, all its epochs or some, and of its accuracies if they are measured."""
+    share = 1.0 if epochs is None else epochs / run.epochs
+    training = share * costs.seconds(run, machine)
+    if suites and suites <= OF_TRAINING:
+        return training
+    return training + costs.measuring(run, machine)
 
 
 @functools.cache

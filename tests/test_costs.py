@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
 
 from snlib import attacks, costs, datasets, training
+from snlib.checkpoints import Fitted
 from snlib.costs import CPU, GPU, flops, macs, passes, seconds, size_of
 from snlib.errors import UserError
+from snlib.evaluation import batch_of
+from snlib.measurements import measure
 from snlib.models import build
 from snlib.runs import Run
 
@@ -101,6 +105,20 @@ def test_a_pgm_training_of_alexnet_is_of_the_order_of_the_facts():
     assert 3 < seconds(run, CPU) / 86400 < 28  # "two weeks" on two older cores
     half = dataclasses.replace(run, epochs=100, train_size=25_000)
     assert flops(half) == flops(run) / 4
+
+
+@pytest.mark.parametrize("scheme", ["erm", "fgm", "pgm", "wrm", "trades"])
+def test_accuracies_pass_every_image_as_they_are_measured(scheme):
+    """Clean, and under the attack: what the measurement really runs, but for its few sizes."""
+    run = Run.of(scheme=scheme, steps=4, data="digits", train_size=20, net="mlp1", width=0.05)
+    data, net = datasets.load("digits", train_size=20), Counted()
+    measure(run, Fitted(net), data, {"accuracy"})
+    batches = sum(math.ceil(len(x) / batch_of(x)) for x in (data.x_train, data.x_validation))
+    batches += math.ceil(len(data.x_test) / batch_of(data.x_test))
+    images = 20 + len(data.x_validation) + len(data.x_test)
+    alone = costs.Machine("of launches", math.inf, 1 / size_of("mlp1", (1, 8, 8), 10, 0.05).layers)
+    ways = costs.measuring(run, alone) / math.ceil(images / costs.MEASURED_AT_ONCE)
+    assert net.forwards + net.backwards == ways * batches
 
 
 def test_data_sets_have_the_shapes_and_sizes_that_are_written_down():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 import tiny_experiment
 from tiny_experiment import TINY
 
-from snlib import costs, experiments, listing, results, speed, worker
+from snlib import costs, experiments, listing, results, room, speed, worker
 from snlib.experiments import EXPERIMENTS, experiment, settings_of
 from snlib.experiments.catalogue import ITEMS, stands_for
 from snlib.experiments.table1 import published_configurations
@@ -17,7 +18,7 @@ from snlib.listing.settings import block
 from snlib.listing.state import command, state
 from snlib.listing.table import table, time
 from snlib.results import ROOT, Store
-from snlib.runs import Run
+from snlib.runs import OF_TRAINING, Run
 from snlib.workbook.record import fill
 
 SUITES = ["accuracy", "history", "spectrum"]
@@ -74,10 +75,20 @@ def test_recorded_seconds_are_the_cost_here(tmp_path, monkeypatch):
     slow = costs.Machine("by hand", flops=2e9, launch=0.5)
     monkeypatch.setattr(speed, "calibrated", lambda device: slow)
     empty = table(["tiny"], ["quick"], Store(tmp_path / "none"))
-    alone = sum(costs.seconds(run, slow) for run in TINY.at("quick"))
-    assert cells(empty[1])[4] == time(alone / int(workers))
+    runs = TINY.at("quick")
+    taken = sum(costs.seconds(run, slow) + costs.measuring(run, slow) for run in runs)
+    assert cells(empty[1])[4] == time(taken / int(workers))
     assert ", by hand: 2 GFLOP/s, 5e+02 ms a layer" in empty[2]
     assert "assumed: 20 TFLOP/s" in empty[3]
+
+
+def test_runs_whose_time_is_measured_are_counted_one_by_one(tmp_path, monkeypatch):
+    timed = dataclasses.replace(TINY, suites=OF_TRAINING)
+    monkeypatch.setitem(experiments.EXPERIMENTS, "tiny", timed)
+    monkeypatch.setattr(room, "room", lambda device, runs: room.Room(4, "by hand"))
+    for run in timed.at("quick"):
+        recorded(run, Store(tmp_path), 900.0, suites=sorted(OF_TRAINING))
+    assert cells(table(["tiny"], ["quick"], Store(tmp_path))[1])[4] == time(3600.0)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import os
 import time
@@ -17,7 +18,7 @@ from tiny_experiment import SMALL, TINY
 from snlib import deadlines, results, runner, training, worker
 from snlib.errors import UserError
 from snlib.results import Store, load_record
-from snlib.runs import Run
+from snlib.runs import OF_TRAINING, Run
 
 SUITES = frozenset({"history", "accuracy"})
 
@@ -73,6 +74,31 @@ def test_cuda_asked_for_and_absent(store, monkeypatch):
     with pytest.raises(UserError, match=r"device is 'cuda', .* no CUDA GPU here; use --device cpu"):
         runner.execute({Run.of(**SMALL): SUITES}, store, device="cuda")
     assert not store.records.exists()
+
+
+def test_runs_whose_time_is_measured_go_alone_after_all_others(store, monkeypatch):
+    """Side by side they would take each other's time. Of them nothing but training is measured."""
+    pools, ended = [], []
+
+    class Noted(concurrent.futures.ProcessPoolExecutor):
+        def __init__(self, workers, **options):
+            pools.append(workers)
+            super().__init__(workers, **options)
+
+    monkeypatch.setattr(concurrent.futures, "ProcessPoolExecutor", Noted)
+    monkeypatch.setattr(runner, "default_workers", lambda device, runs=(): 2)
+    runs = [Run.of(**SMALL, epochs=1, seed=seed) for seed in range(4)]
+    plan = dict(zip(runs, (OF_TRAINING, SUITES, OF_TRAINING, SUITES), strict=True))
+    outcome = runner.execute(plan, store, on_done=lambda run, status: ended.append(run))
+    assert pools == [2, 1] and ended[2:] == [runs[0], runs[2]] and set(ended) == set(runs)
+    assert set(outcome.done) == {run.name for run in runs} and not outcome.failed
+    rows = [results.load_record(run.name, store)["rows"] for run in runs]
+    assert "accuracy" in rows[1]["quantity"] and "accuracy" not in rows[0]["quantity"]
+    assert "seconds" in rows[0]["quantity"]
+    store.record_path(runs[0].name).unlink()
+    store.record_path(runs[2].name).unlink()
+    runner.execute(plan, store, workers=2)  # who says how many gets as many
+    assert pools == [2, 1, 2]
 
 
 def test_no_workers(store):

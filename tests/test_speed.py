@@ -8,7 +8,7 @@ import pytest
 
 from snlib import costs, speed, worker
 from snlib.costs import Machine
-from snlib.runs import Run
+from snlib.runs import OF_TRAINING, Run
 from snlib.speed import Speed, calibrated, learned
 
 HERE = worker.device_name("cpu")
@@ -18,9 +18,14 @@ def record(seconds: float, device: str = HERE) -> dict:
     return {"provenance": {"device": device, "seconds": seconds}}
 
 
-def slowed(run: Run, ratio: float, device: str = HERE) -> dict:
+def whole(run: Run, machine: Machine = costs.CPU) -> float:
+    """What the model says of a run whose accuracies are measured."""
+    return costs.seconds(run, machine) + costs.measuring(run, machine)
+
+
+def slowed(run: Run, ratio: float, **about) -> dict:
     """A record that took `ratio` times as long as the model says."""
-    return record(ratio * costs.seconds(run, costs.CPU), device)
+    return record(ratio * whole(run)) | about
 
 
 def test_the_run_itself_then_its_kind_then_the_net_then_the_machine():
@@ -29,15 +34,49 @@ def test_the_run_itself_then_its_kind_then_the_net_then_the_machine():
     known = dataclasses.replace(
         learned({erm: slowed(erm, 2.0), pgm: slowed(pgm, 5.0)}), machine=lambda: by_hand
     )
-    assert known.seconds(erm) == pytest.approx(2 * costs.seconds(erm))
+    assert known.seconds(erm) == pytest.approx(2 * whole(erm))
     other_seed = Run(scheme="pgm", seed=3, beta=1.3)
-    assert known.seconds(other_seed) == pytest.approx(5 * costs.seconds(other_seed))
+    assert known.seconds(other_seed) == pytest.approx(5 * whole(other_seed))
     fgm = Run(scheme="fgm")  # the same net: the median of 2 and 5
-    assert known.seconds(fgm) == pytest.approx(3.5 * costs.seconds(fgm))
+    assert known.seconds(fgm) == pytest.approx(3.5 * whole(fgm))
     resnet = Run(net="resnet")
     assert not known.known(resnet) and known.known(fgm)
-    assert known.seconds(resnet) == costs.seconds(resnet, by_hand)
-    assert known.epoch(resnet) == known.seconds(resnet) / 200
+    assert known.seconds(resnet) == pytest.approx(whole(resnet, by_hand))
+
+
+ACCURACY = frozenset({"history", "accuracy"})
+ATTACKED = ACCURACY | {"robustness"}
+
+
+def test_what_is_measured_counts():
+    """Attacks of many radii take longer than the training; a net without them takes its share."""
+    runs = [Run(seed=seed) for seed in range(3)]
+    made = {
+        runs[0]: slowed(runs[0], 4.0, suites=sorted(ATTACKED)),
+        runs[1]: slowed(runs[1], 6.0, suites=sorted(ATTACKED)),
+        runs[2]: slowed(runs[2], 2.0, suites=sorted(ACCURACY)),
+    }
+    known, later = learned(made), Run(seed=9, beta=1.3)
+    assert known.seconds(later, ACCURACY) == pytest.approx(2 * whole(later))
+    assert known.seconds(later, ATTACKED) == pytest.approx(5 * whole(later))
+    assert known.seconds(later, ACCURACY | {"bounds"}) == pytest.approx(4 * whole(later))  # any
+    assert known.seconds(runs[2], ACCURACY) == made[runs[2]]["provenance"]["seconds"]
+    assert known.seconds(runs[2], ATTACKED) == pytest.approx(5 * whole(runs[2]))  # to do again
+
+
+def test_a_run_that_stopped_early_had_its_own_epochs():
+    early, later = Run(stop_accuracy=0.5), Run(seed=9)
+    taken = 3 * (0.25 * costs.seconds(early) + costs.measuring(early))
+    known = learned({early: record(taken) | {"epochs": 50}})
+    assert known.seconds(later) == pytest.approx(3 * whole(later))
+
+
+def test_what_only_training_leaves_is_not_measured():
+    run = Run(scheme="pgm", epochs=4, train_size=2000)
+    assert costs.measuring(run) > costs.seconds(run) / 2  # the mistake would show
+    known = Speed("a device", machine=lambda: costs.CPU)
+    assert known.seconds(run, OF_TRAINING) == costs.seconds(run)
+    assert known.epoch(run) == pytest.approx(costs.seconds(run) / 4)
 
 
 def test_one_record_of_a_busy_machine_moves_the_median_little():
@@ -45,7 +84,7 @@ def test_one_record_of_a_busy_machine_moves_the_median_little():
     ratios = [1.0, 1.1, 1.0, 40.0, 0.9]
     known = learned({run: slowed(run, by) for run, by in zip(seeds, ratios, strict=True)})
     later = Run(seed=9)
-    assert known.seconds(later) == pytest.approx(1.0 * costs.seconds(later))
+    assert known.seconds(later) == pytest.approx(1.0 * whole(later))
 
 
 def test_records_of_other_devices_count_for_nothing():
@@ -91,6 +130,6 @@ def test_a_calibration_measures_what_a_step_takes():
 
 def test_what_nobody_measured_is_called_assumed():
     run = Run()
-    assert speed.assumed("cuda").seconds(run) == costs.seconds(run, costs.GPU)
+    assert speed.assumed("cuda").seconds(run) == pytest.approx(whole(run, costs.GPU))
     assert "assumed for one H200" in speed.assumed("cuda").source([run])
-    assert speed.assumed("cpu").seconds(run) == costs.seconds(run, costs.CPU)
+    assert speed.assumed("cpu").seconds(run) == pytest.approx(whole(run))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,14 +34,18 @@ class Allowance:
 
 
 def allow(
-    budget: float, begun: float, todo: Collection[Run], speed: Speed, workers: int
+    budget: float,
+    begun: float,
+    todo: Mapping[Run, frozenset[str]],
+    speed: Speed,
+    workers: int,
 ) -> Allowance:
     """Share out a budget.
 
     Args:
         budget: seconds, from `begun` on.
         begun: time.time() at which the command was given.
-        todo: what is missing, in order of priority.
+        todo: what is missing, in order of priority, and the suites to measure of each.
         speed: of the device, one run at a time.
         workers: runs side by side.
 
@@ -62,9 +66,9 @@ def allow(
         f"{quickest.net}, {quickest.data}, {quickest.scheme.upper()}); give {needed:.0f}s or more.",
     )
     free, finish = [begun + start] * workers, 0
-    for run in todo:
+    for run, suites in todo.items():
         first = min(range(workers), key=free.__getitem__)
-        free[first] += speed.seconds(run)
+        free[first] += speed.seconds(run, suites)
         if free[first] > begun + budget - closing:
             break
         finish += 1

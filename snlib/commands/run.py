@@ -21,7 +21,10 @@ def add(commands) -> None:
     run.add_argument("experiment", nargs="+", help="names as `list` shows them, or: all")
     run.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default cpu)")
     run.add_argument(
-        "--workers", type=int, help="runs side by side (default: as many as the device does best)"
+        "--workers",
+        type=int,
+        help="runs side by side (default: as many as the device does best; those of `runtimes` "
+        "one by one)",
     )
     run.add_argument(
         "--budget",
@@ -104,7 +107,8 @@ def _allowance(
         found = room.Room(1, "one run over all processes")
     if options.cluster is None and options.parallel is None:
         found = room.room(options.device, todo)
-        options.workers = options.workers or found.workers
+        if len(runner.timed(todo)) == len(todo):
+            found = room.Room(1, "their time is measured")
     workers = options.workers or found.workers
     allowance = budget.allow(seconds, begun, todo, known, workers)
     reason = found.reason if workers == found.workers else "--workers"

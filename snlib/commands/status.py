@@ -61,10 +61,14 @@ def _print_time_left(
 
     runner.check_device(device)
     known, workers = speed.learned(records, device), room.room(device, todo).workers
-    left = sum(known.seconds(run) * (1 - _fraction(run, where)) for run in todo)
+    alone = runner.timed(todo)
+    left = sum(
+        known.seconds(run, suites) * (1 - _fraction(run, where)) / (1 if run in alone else workers)
+        for run, suites in todo.items()
+    )
     pace = sum(known.epoch(run) for run in todo) / len(todo)
     print(f"speed    {listing.time(pace)} an epoch in the middle, on {known.source(todo)}")
-    print(f"left     about {listing.time(left / workers)}, {workers} side by side on this machine")
+    print(f"left     about {listing.time(left)}, {workers} side by side on this machine")
 
 
 def _words(run: Run) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from snlib import costs, results, speed
-from snlib.experiments import Experiment, experiment
+from snlib.experiments import Experiment, experiment, plan
 from snlib.experiments.catalogue import stands_for
 from snlib.results import Store
-from snlib.runner import default_workers
+from snlib.runner import Plan, default_workers, timed
 from snlib.runs import Run
 from snlib.speed import Speed
 
@@ -32,7 +32,7 @@ def table(names: Sequence[str], scales: Sequence[str], where: Store) -> list[str
     }
     records = _records({run for part in runs.values() for run in part}, where)
     once = {
-        scale: {run for (_, other), part in runs.items() if other == scale for run in part}
+        scale: plan([one.name for one in chosen if (one.name, scale) in runs], scale)
         for scale in scales
     }
     known = speed.learned(records)
@@ -54,8 +54,8 @@ def _notes(known: Speed, runs: Collection[Run]) -> list[str]:
     """What the times stand for."""
     gpu = costs.GPU
     return [
-        f"here: {default_workers('cpu')} runs side by side, each at the speed of "
-        f"{known.source(runs)}",
+        f"here: {default_workers('cpu')} runs side by side (those of Table 2 one by one), each at "
+        f"the speed of {known.source(runs)}",
         f"GPU: {gpu.name}, one run at a time, training alone; assumed: {gpu.flops / 1e12:.0f} "
         f"TFLOP/s and {1e6 * gpu.launch:.0f} microseconds a layer and pass",
         "Runs that experiments share are computed once.",
@@ -68,7 +68,7 @@ def _records(runs: set[Run], where: Store) -> dict[Run, dict]:
     for run in runs:
         record = results.load_record(run.name, where)
         if record is not None:
-            found[run] = {key: record[key] for key in ("suites", "provenance")}
+            found[run] = {key: record.get(key) for key in ("suites", "epochs", "provenance")}
     return found
 
 
@@ -78,12 +78,12 @@ def _row(
     done = sum(run in records and one.suites <= set(records[run]["suites"]) for run in runs)
     items = "; ".join(map(str, stands_for(one.name))) or f"(our own) {one.title}"
     return (
-        one.name, scale, f"{done}/{len(runs)}", str(len(runs) - done), *_times(runs, known),
-        one.notebook, items,
+        one.name, scale, f"{done}/{len(runs)}", str(len(runs) - done),
+        *_times(dict.fromkeys(runs, one.suites), known), one.notebook, items,
     )  # fmt: skip
 
 
-def _total(scale: str, runs: set[Run], records: dict[Run, dict], known: Speed) -> tuple[str, ...]:
+def _total(scale: str, runs: Plan, records: dict[Run, dict], known: Speed) -> tuple[str, ...]:
     done = sum(run in records for run in runs)
     return (
         "all, once", scale, f"{done}/{len(runs)}", str(len(runs) - done), *_times(runs, known),
@@ -91,10 +91,14 @@ def _total(scale: str, runs: set[Run], records: dict[Run, dict], known: Speed) -
     )  # fmt: skip
 
 
-def _times(runs: Collection[Run], known: Speed) -> tuple[str, str]:
+def _times(runs: Plan, known: Speed) -> tuple[str, str]:
     gpu = sum(costs.seconds(run, costs.GPU) for run in runs)
-    here = sum(known.seconds(run) for run in runs)
-    return time(here / default_workers("cpu")), time(gpu)
+    alone, workers = timed(runs), default_workers("cpu")
+    here = sum(
+        known.seconds(run, suites) / (1 if run in alone else workers)
+        for run, suites in runs.items()
+    )
+    return time(here), time(gpu)
 
 
 def time(seconds: float) -> str:
