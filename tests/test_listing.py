@@ -59,7 +59,7 @@ def test_the_table_counts_what_is_done_and_what_is_missing(tmp_path):
     assert [cells(line)[:4] for line in both[1:7]] == [
         ["tiny", "quick", "1/4", "3"], ["tiny", "paper", "0/4", "4"],
         ["steady", "quick", "0/4", "4"], ["steady", "paper", "0/4", "4"],
-        ["all, once", "quick", "2/8", "6"], ["all, once", "paper", "0/8", "8"],
+        ["all, once", "quick", "1/8", "7"], ["all, once", "paper", "0/8", "8"],
     ]  # fmt: skip
     assert "only a test (tiny)" in both[1] and "only a test (tiny)" not in both[2]
 
@@ -69,17 +69,31 @@ def test_recorded_seconds_are_the_cost_here(tmp_path, monkeypatch):
     for run in TINY.at("quick"):
         recorded(run, store, 900.0)
     lines = table(["tiny"], ["quick"], store)
-    workers = cells(lines[2])[0].split("here: ")[1].split()[0]
-    assert cells(lines[1])[4] == time(3600.0 / int(workers))
+    workers = re.search(r"what is missing; (\d+) runs side by side", lines[2])[1]
+    assert cells(lines[1])[4:6] == [time(3600.0 / int(workers)), time(0.0)]
     assert "from 4 of its records" in lines[2] and "GFLOP" not in lines[2]
     slow = costs.Machine("by hand", flops=2e9, launch=0.5)
     monkeypatch.setattr(speed, "calibrated", lambda device: slow)
     empty = table(["tiny"], ["quick"], Store(tmp_path / "none"))
     runs = TINY.at("quick")
     taken = sum(costs.seconds(run, slow) + costs.measuring(run, slow) for run in runs)
-    assert cells(empty[1])[4] == time(taken / int(workers))
+    assert cells(empty[1])[4:6] == [time(taken / int(workers))] * 2
     assert ", by hand: 2 GFLOP/s, 5e+02 ms a layer" in empty[2]
     assert "assumed: 20 TFLOP/s" in empty[3]
+
+
+def test_what_is_left_is_what_is_missing(tmp_path):
+    """A record without a suite that the experiment wants is no help."""
+    first, second, *_ = TINY.at("quick")
+    recorded(first, Store(tmp_path), 7200.0)
+    recorded(second, Store(tmp_path), 7200.0, suites=["history"])
+    known = speed.learned(
+        {one: results.load_record(one.name, Store(tmp_path)) for one in (first, second)}
+    )
+    left = sum(known.seconds(run, frozenset(SUITES)) for run in TINY.at("quick")[1:])
+    found = table(["tiny"], ["quick"], Store(tmp_path))
+    workers = re.search(r"missing; (\d+) runs", found[2])[1]
+    assert cells(found[1])[5] == time(left / int(workers))
 
 
 def test_runs_whose_time_is_measured_are_counted_one_by_one(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from snlib.runner import Plan, default_workers, timed
 from snlib.runs import Run
 from snlib.speed import Speed
 
-HEAD = ("experiment", "scale", "done", "missing", "here", "GPU", "notebook", "stands for")
+HEAD = ("experiment", "scale", "done", "missing", "here", "left", "GPU", "notebook", "stands for")
 
 
 def table(names: Sequence[str], scales: Sequence[str], where: Store) -> list[str]:
@@ -54,8 +54,8 @@ def _notes(known: Speed, runs: Collection[Run]) -> list[str]:
     """What the times stand for."""
     gpu = costs.GPU
     return [
-        f"here: {default_workers('cpu')} runs side by side (those of Table 2 one by one), each at "
-        f"the speed of {known.source(runs)}",
+        f"here: all of it, left: what is missing; {default_workers('cpu')} runs side by side "
+        f"(those of Table 2 one by one), each at the speed of {known.source(runs)}",
         f"GPU: {gpu.name}, one run at a time, training alone; assumed: {gpu.flops / 1e12:.0f} "
         f"TFLOP/s and {1e6 * gpu.launch:.0f} microseconds a layer and pass",
         "Runs that experiments share are computed once.",
@@ -75,30 +75,39 @@ def _records(runs: set[Run], where: Store) -> dict[Run, dict]:
 def _row(
     one: Experiment, scale: str, runs: list[Run], records: dict[Run, dict], known: Speed
 ) -> tuple[str, ...]:
-    done = sum(run in records and one.suites <= set(records[run]["suites"]) for run in runs)
     items = "; ".join(map(str, stands_for(one.name))) or f"(our own) {one.title}"
-    return (
-        one.name, scale, f"{done}/{len(runs)}", str(len(runs) - done),
-        *_times(dict.fromkeys(runs, one.suites), known), one.notebook, items,
-    )  # fmt: skip
+    counts = _counts(dict.fromkeys(runs, one.suites), records, known)
+    return (one.name, scale, *counts, one.notebook, items)
 
 
 def _total(scale: str, runs: Plan, records: dict[Run, dict], known: Speed) -> tuple[str, ...]:
-    done = sum(run in records for run in runs)
-    return (
-        "all, once", scale, f"{done}/{len(runs)}", str(len(runs) - done), *_times(runs, known),
-        "", "",
-    )  # fmt: skip
+    return ("all, once", scale, *_counts(runs, records, known), "", "")
 
 
-def _times(runs: Plan, known: Speed) -> tuple[str, str]:
+def _counts(runs: Plan, records: dict[Run, dict], known: Speed) -> tuple[str, ...]:
+    """Runs done and missing, time of all of them here, of the missing ones, and of all on a GPU."""
+    missing = {
+        run: suites
+        for run, suites in runs.items()
+        if run not in records or not suites <= set(records[run]["suites"])
+    }
     gpu = sum(costs.seconds(run, costs.GPU) for run in runs)
+    return (
+        f"{len(runs) - len(missing)}/{len(runs)}",
+        str(len(missing)),
+        time(_here(runs, known)),
+        time(_here(missing, known)),
+        time(gpu),
+    )
+
+
+def _here(runs: Plan, known: Speed) -> float:
+    """Seconds on this machine, with as many runs side by side as it does best."""
     alone, workers = timed(runs), default_workers("cpu")
-    here = sum(
+    return sum(
         known.seconds(run, suites) / (1 if run in alone else workers)
         for run, suites in runs.items()
     )
-    return time(here), time(gpu)
 
 
 def time(seconds: float) -> str:
