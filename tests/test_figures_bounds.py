@@ -166,6 +166,61 @@ def test_taus_are_those_of_the_ranking() -> None:
     assert len(erm.containers) == len(ranks.MEASURES)
 
 
+def test_the_summary_has_the_taus_and_the_errors_by_hand() -> None:
+    found = ranks.summary(measured().assign(images=10_000))
+    erm = found.loc["erm", "capacity"]
+    assert erm[list(ranks.SETTINGS)].tolist() == [1, -1, 0, -1, -1] and erm["beta half"] == 0
+    assert erm["mean"] == pytest.approx(-2 / 5)
+    # Gaps 0.1 apart surely differ on so many images: the pairs over beta (16, right) and over the
+    # number of images (16, tied: half an error).
+    assert (erm["error"], erm["worst"], erm["of"]) == (0.25, 0.5, 32)
+    assert math.isnan(found.loc["fgm", "capacity"]["labels"])
+    lines = ranks.in_words(found).splitlines()
+    assert lines[0].split() == [*ranks.PLACES, "error", "worst", "of"] and len(lines) == 2 + 12
+    fgm = next(line for line in lines if line.startswith("fgm"))
+    assert lines[0].index("labels") and "1.00±0.00" in fgm and "nan" not in fgm
+
+
+def test_budgets_alone_rank_the_alexnets() -> None:
+    nets = pd.DataFrame(
+        [
+            dict(scheme="pgm", net="alexnet", seed=seed, capacity=c, gap=gap)
+            for seed, gaps in enumerate([(0.1, 0.2, 0.3), (0.1, 0.3, 0.2)])
+            for c, gap in zip((1.0, 2.0, 3.0), gaps, strict=True)
+        ]
+        + [dict(scheme="wrm", net="alexnet", seed=0, capacity=math.nan, gap=0.5)]
+        + [dict(scheme="pgm", net="mlp1", seed=0, capacity=0.0, gap=0.9)]
+    )
+    (row,) = ranks.over_budgets(nets).to_dict("records")
+    assert row["scheme"] == "pgm" and row["seeds"] == 2
+    assert row["mean"] == pytest.approx((1 + 1 / 3) / 2)
+
+
+def test_sizes_are_means_and_explicit_ones_stand_beside(loose) -> None:
+    loose["log10_explicit"] = np.where(loose["bound"] == "erm", loose["log10_bound"] + 2.5, np.nan)
+    found = bounds.sizes(loose).set_index(["scheme", "net", "bound", "beta"])
+    assert found.loc[("erm", "alexnet", "erm", INF), "mean"] == 6.0
+    assert found.loc[("erm", "alexnet", "erm, explicit", INF), "mean"] == 8.5
+    assert ("wrm", "alexnet") not in found.index.droplevel(["bound", "beta"])  # it has no bound
+    words = bounds.in_words(bounds.sizes(loose))
+    assert "6.0 ± 2.5" in words and "8.5 ± 2.5" in words and "nan" not in words
+
+
+def test_the_premise_of_theorem_4_is_by_net_and_budget() -> None:
+    about = dict(log10_lip=-1.0, size=2.0, train=0.5, test=0.25)
+    within = bound("mlp1", "wrm", 0.4, "wrm", (2.0, 3.0, 4.0), **about)
+    beyond = about | dict(log10_lip=3.0, defined=False)
+    without = bound("mlp1", "wrm", INF, "wrm", (math.nan,) * 3, **beyond)
+    other = bound("mlp1", "erm", INF, "erm", (9.0,) * 3, **about)
+    found = bounds.premise(pd.concat([within, without, other]))
+    assert list(found.index) == [("mlp1", 0.4), ("mlp1", INF)]
+    first = found.loc["mlp1", 0.4]
+    assert first["Lip"] == pytest.approx(0.1) and first["lambda"] == pytest.approx(0.5**1.5)
+    assert first["Lip < lambda"] == 1 and first["log10_bound"] == 3 and first["test"] == 0.25
+    last = found.loc["mlp1", INF]
+    assert last["Lip < lambda"] == 0 and math.isnan(last["log10_bound"])
+
+
 def test_nothing_to_rank_is_refused() -> None:
     with pytest.raises(UserError, match="fully connected"):
         ranks.ranks(measured().assign(net="alexnet"))

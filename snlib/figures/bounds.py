@@ -54,6 +54,46 @@ def reference(loose: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([alexnets, mlps[most]])
 
 
+def sizes(loose: pd.DataFrame) -> pd.DataFrame:
+    """log10 of every bound of the nets of `reference`: scheme, net, bound, beta, mean, half, seeds.
+
+    Bounds with explicit constants stand beside the others as "<bound>, explicit".
+
+    Args:
+        loose: of `snlib.bounds.looseness`.
+    """
+    shown = reference(loose).query("defined")
+    explicit = shown.dropna(subset="log10_explicit")
+    more = {"bound": explicit["bound"] + ", explicit", "log10_bound": explicit["log10_explicit"]}
+    both = pd.concat([shown, explicit.assign(**more)])
+    return statistics.means(both, ["scheme", "net", "bound", "beta"], "log10_bound")
+
+
+def premise(loose: pd.DataFrame) -> pd.DataFrame:
+    """Where Theorem 4 holds: of each net and budget under WRM training the means over seeds.
+
+    Args:
+        loose: of `snlib.bounds.looseness`.
+
+    Returns:
+        DataFrame with the index net, beta: Lip, lambda (of cross-entropy), "Lip < lambda" (share of
+        seeds), log10_bound (NaN: there is none), train, test (accuracy under the attack).
+    """
+    runs = loose[loose["scheme"] == "wrm"]
+    runs = runs.assign(**{"Lip": 10 ** runs["log10_lip"], "lambda": 1 / runs["size"] / 2**0.5})
+    runs = runs.rename(columns={"defined": "Lip < lambda"})
+    columns = ["Lip", "lambda", "Lip < lambda", "log10_bound", "train", "test"]
+    return runs.groupby(["net", "beta"])[columns].mean()
+
+
+def in_words(found: pd.DataFrame) -> str:
+    """The table of `sizes` as text, a column a budget."""
+    text = [f"{row['mean']:.1f} ± {row['half']:.1f}" for _, row in found.iterrows()]
+    keys = ["scheme", "net", "bound"]
+    table = found.assign(text=text).pivot(index=keys, columns="beta", values="text")
+    return table.fillna("").to_string()
+
+
 def looseness(loose: pd.DataFrame) -> Figure:
     """log10 of every bound against the budget, a panel a training scheme, the line of 1 below all.
 

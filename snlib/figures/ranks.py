@@ -23,6 +23,9 @@ SETTINGS = {
 }
 """The settings that vary among the fully connected nets: name and colour."""
 
+PLACES = ("all", "mean", *SETTINGS)
+"""Where a tau is taken: over all runs, as the mean over settings, and setting by setting."""
+
 MEASURES = {
     "capacity": "√Φ",
     "normalized": "√Φ / margin",
@@ -50,6 +53,61 @@ def nets_that_vary(measured: pd.DataFrame, scheme: str) -> pd.DataFrame:
 def varied(runs: pd.DataFrame) -> list[str]:
     """Those of `SETTINGS` that take more than one value."""
     return [name for name in SETTINGS if runs[name].nunique() > 1]
+
+
+def summary(measured: pd.DataFrame) -> pd.DataFrame:
+    """How well every measure ranks the fully connected nets, by scheme.
+
+    Args:
+        measured: of `snlib.bounds.measures`.
+
+    Returns:
+        DataFrame with the index scheme, measure. Columns "all", "mean" and those of `SETTINGS` are
+        taus as `ranking.by_seed` has them, means over seeds (NaN: the setting does not vary), and
+        "<column> half" half of Student's 95 % interval; error and worst are mean and largest sign
+        error over the environments of `ranking.sign_errors`, `of` their number.
+    """
+    rows = {}
+    for scheme, runs in _groups(measured).items():
+        settings, images = varied(runs), int(runs["images"].iloc[0])
+        for measure in MEASURES:
+            found = ranking.by_seed(runs, measure, "gap", settings)
+            taus = statistics.means(found, ["setting"], "tau").set_index("setting")
+            errors = ranking.sign_errors(runs, measure, "gap", settings, images=images)["error"]
+            rows[scheme, measure] = {
+                **{place: taus["mean"].get(place) for place in PLACES},
+                **{f"{place} half": taus["half"].get(place) for place in PLACES},
+                **{"error": errors.mean(), "worst": errors.max(), "of": len(errors)},
+            }
+    found = pd.DataFrame.from_dict(rows, orient="index").rename_axis(["scheme", "measure"])
+    return found.astype({"of": int})
+
+
+def in_words(found: pd.DataFrame) -> str:
+    """The table of `summary` as text, halves behind their taus."""
+    shown = {
+        place: [
+            "" if np.isnan(mean) else f"{mean:.2f}±{half:.2f}"
+            for mean, half in zip(found[place], found[f"{place} half"], strict=True)
+        ]
+        for place in PLACES
+    }
+    table = pd.DataFrame(shown, found.index).join(found[["error", "worst", "of"]])
+    return table.to_string(float_format="{:.2f}".format)
+
+
+def over_budgets(measured: pd.DataFrame) -> pd.DataFrame:
+    """Tau of sqrt(Phi) with the gap over the budgets of the AlexNets: scheme, mean, half, seeds.
+
+    Args:
+        measured: of `snlib.bounds.measures`.
+    """
+    nets = measured[~measured["net"].str.startswith("mlp")].dropna(subset="capacity")
+    taus = [
+        (scheme, ranking.kendall(runs["capacity"], runs["gap"]))
+        for (scheme, _), runs in nets.groupby(["scheme", "seed"])
+    ]
+    return statistics.means(pd.DataFrame(taus, columns=["scheme", "tau"]), ["scheme"], "tau")
 
 
 def ranks(measured: pd.DataFrame, measure: str = "capacity") -> Figure:
@@ -172,7 +230,7 @@ def taus(measured: pd.DataFrame) -> Figure:
     """
     groups = _groups(measured)
     figure, (axes,) = style.axes(1, len(groups), (4.4 * len(groups), 3.6), sharey=True)
-    rows = ["all", "mean", *SETTINGS]
+    rows = PLACES
     colors = dict(zip(MEASURES, COLORS, strict=True))
     for ax, (scheme, runs) in zip(axes, groups.items(), strict=True):
         ax.axvline(0, color="#bbbbbb", linewidth=0.8)
