@@ -276,6 +276,19 @@ def test_overshoots_are_relative_to_beta_and_never_negative(trained) -> None:
     assert power["overshoot"].tolist() == pytest.approx([0.1, 0.0, 0.05])
 
 
+def test_the_overshoot_of_a_net_is_its_worst_layers(trained) -> None:
+    again = trained.assign(
+        seed=1, value=trained["value"].where(trained["tracker"] == "krylov", 2.4)
+    )
+    both = pd.concat([trained, again], ignore_index=True)
+    found = convolution.worst_layers(convolution.overshoots(both))
+    power, krylov = found.loc["sgd", "power"], found.loc["sgd", "krylov"]
+    assert power["mean"] == pytest.approx(0.15) and power["worst"] == pytest.approx(0.2)
+    assert power["half"] == pytest.approx(12.7062 * 0.05, rel=1e-4)  # t, 1 degree; sd 0.1 / sqrt 2
+    assert power["median"] == pytest.approx(0.15)  # of 0, .05, .1, .2, .2, .2
+    assert krylov["mean"] == pytest.approx(0.001) and krylov["half"] == pytest.approx(0, abs=1e-12)
+
+
 def test_overshoot_draws_each_layer_and_floors_none_at_the_axis(trained) -> None:
     sgd, adam = convolution.overshoot(trained).axes[:2]
     power, krylov = (line.get_ydata() for line in sgd.lines[:2])

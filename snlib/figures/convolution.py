@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from snlib import statistics
 from snlib.errors import require
 from snlib.figures import style
 
@@ -65,6 +66,25 @@ def overshoots(table: pd.DataFrame) -> pd.DataFrame:
     rows = rows.assign(overshoot=(rows["value"] / rows["beta"] - 1).clip(lower=0.0))
     rows = rows.rename(columns={"split": "layer"})
     return rows[["optimizer", "tracker", "seed", "layer", "overshoot"]].reset_index(drop=True)
+
+
+def worst_layers(layerwise: pd.DataFrame) -> pd.DataFrame:
+    """The overshoot of a net, which is its worst layer's, over seeds.
+
+    Args:
+        layerwise: of `overshoots`.
+
+    Returns:
+        DataFrame with the index optimizer, tracker: mean, half (of Student's 95 % interval), worst
+        seed, and the median over layers and seeds.
+    """
+    keys = ["optimizer", "tracker"]
+    worst = layerwise.groupby([*keys, "seed"], as_index=False)["overshoot"].max()
+    found = statistics.means(worst, keys, "overshoot").set_index(keys)[["mean", "half"]]
+    return found.astype(float).assign(
+        worst=worst.groupby(keys)["overshoot"].max(),
+        median=layerwise.groupby(keys)["overshoot"].median(),
+    )
 
 
 def overshoot(table: pd.DataFrame) -> Figure:
