@@ -330,6 +330,22 @@ def test_normalising_keeps_outputs_counts_and_tags(
     assert outputs(path) == "kept\n"
 
 
+def test_what_a_cell_prints_in_a_row_is_one_output(tmp_path: Path) -> None:
+    path = toy(tmp_path, "04_gap")
+    notebook = nbformat.read(path, as_version=4)
+    said = [("stdout", "a\n"), ("stdout", "b"), ("stderr", "c\n"), ("stdout", "d\n")]
+    printed = [new_output("stream", name=name, text=words) for name, words in said]
+    shown = new_output("display_data", data={"text/plain": "a picture"})
+    last = new_output("stream", name="stdout", text="e\n")
+    notebook.cells[1].outputs = [*printed, shown, last]
+    nbformat.write(notebook, path)
+    assert record.tidy(path) and not record.tidy(path)
+    found = nbformat.read(path, as_version=4).cells[1].outputs
+    assert [(one.get("name"), one.get("text")) for one in found] == [
+        ("stdout", "a\nb"), ("stderr", "c\n"), ("stdout", "d\n"), (None, None), ("stdout", "e\n"),
+    ]  # fmt: skip
+
+
 def test_the_command_line_says_what_is_wrong_in_a_line(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -30,15 +30,31 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Keep sources, outputs, counts and tags; drop the rest, in place.
 
     What goes: timings, versions, widget states and their views, which name a kernel that is gone,
-    and the editor's settings. Two runs then leave the same file.
+    and the editor's settings. What a cell prints in a row becomes one output, for where a kernel
+    cuts it is chance. Two runs then leave the same file.
     """
     notebook.metadata = {"kernelspec": dict(KERNEL), "language_info": {"name": "python"}}
     for cell in notebook.cells:
         tags = cell.metadata.get("tags")
         cell.metadata = {"tags": list(tags)} if tags else {}
+        if "outputs" in cell:
+            cell.outputs = in_one_piece(cell.outputs)
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(WIDGET, None)
     return notebook
+
+
+def in_one_piece(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """The same outputs, neighbours on one stream joined."""
+    joined: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        if output.output_type == "stream" and joined:
+            last = joined[-1]
+            if (last.output_type, last.get("name")) == ("stream", output.name):
+                last.text += output.text
+                continue
+        joined.append(output)
+    return joined
 
 
 def tidy(path: Path) -> bool:
