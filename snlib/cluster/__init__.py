@@ -46,6 +46,8 @@ def execute(
 ) -> Outcome:
     """Train and measure every missing run of a plan on a Ray cluster; see `runner.execute`.
 
+    All runs share nodes and GPUs, those of `runtimes` too: times worth comparing are taken at home.
+
     Args:
         plan, where, data_root, deadline, least, on_progress, on_done: as at home; the data sets are
             those of this machine.
