@@ -104,6 +104,8 @@ def learned(records: Records, device: str = "cpu") -> Speed:
     found: dict[tuple, list[float]] = defaultdict(list)
     for run, record in made.items():
         modelled = _modelled(run, suites[run], epochs=record.get("epochs"))
+        if not modelled:  # diverged before the first epoch was over
+            continue
         for kind in _kinds(run, suites[run]):
             found[kind].append(seconds[run] / modelled)
     ratios = {kind: statistics.median(values) for kind, values in found.items()}

@@ -71,6 +71,11 @@ def test_a_run_that_stopped_early_had_its_own_epochs():
     assert known.seconds(later) == pytest.approx(3 * whole(later))
 
 
+def test_a_run_without_an_epoch_teaches_nothing():
+    lost = record(1.0) | {"epochs": 0, "suites": sorted(OF_TRAINING)}
+    assert learned({Run(): lost}).ratios == {}
+
+
 def test_what_only_training_leaves_is_not_measured():
     run = Run(scheme="pgm", epochs=4, train_size=2000)
     assert costs.measuring(run) > costs.seconds(run) / 2  # the mistake would show
