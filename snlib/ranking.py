@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -176,10 +177,12 @@ def _error(
         sure = weight(one[1] - other[1], images)
         weights.append(sure - CUT if sure > CUT else 0.0)
         errors.append((1 - np.sign(one[0] - other[0]) * np.sign(one[1] - other[1])) / 2)
-    total = sum(weights)
+    # Rounded once each, so that a measure that errs in every pair has an error of exactly 1.
+    total = math.fsum(weights)
     if total == 0:
         return float("nan"), 0.0
-    return float(np.dot(errors, weights) / total), float(total**2 / np.dot(weights, weights))
+    wrong = math.fsum(e * w for e, w in zip(errors, weights, strict=True))
+    return float(wrong / total), float(total**2 / np.dot(weights, weights))
 
 
 def _check(runs: pd.DataFrame, columns: Sequence[str]) -> None:
