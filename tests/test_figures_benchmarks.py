@@ -55,7 +55,8 @@ def folder(tmp_path: Path) -> Path:
                 where = f"net={net} batch=8 steps={number}"
                 ranged = (ratio, ratio - 0.1, ratio + 0.1)
                 others.append(row("attacks", name, where, "ratio", *ranged))
-    for quantity, value in (("median overshoot", 1e-5), ("worst overshoot", 0.02)):
+    over = {"median overshoot": 1e-5, "worst overshoot": 0.02, "milliseconds": 1.5}
+    for quantity, value in over.items():
         where = "optimizer=sgd seed=0 layer=all"
         others.append(row("spectral_overshoot", "default", where, quantity, value))
     pd.DataFrame(steps).drop_duplicates().to_csv(tmp_path / "spectral_cost.csv", index=False)
@@ -82,6 +83,16 @@ def test_no_table_and_no_row_are_named(tmp_path, table) -> None:
         benchmarks.of(table, "spectral_cost", "ratio", batch=7)
     with pytest.raises(UserError, match="colour red"):
         benchmarks.of(table, "attacks", "ratio", colour="red")
+
+
+def test_what_the_time_buys_is_a_row_a_training(table) -> None:
+    (found,) = benchmarks.trained(table).to_dict("records")
+    assert (found["optimizer"], found["contestant"], found["seed"]) == ("sgd", "default", 0)
+    assert (found["median overshoot"], found["worst overshoot"]) == (1e-5, 0.02)
+    assert found["ms a refresh"] == 1.5 and list(found)[3:5] == [
+        "median overshoot",
+        "worst overshoot",
+    ]
 
 
 def test_aims_are_judged_by_value_and_a_straddling_range_is_said(table) -> None:

@@ -66,6 +66,26 @@ def of(table: pd.DataFrame, benchmark: str, quantity: str, **parts: object) -> p
     return rows
 
 
+def trained(table: pd.DataFrame) -> pd.DataFrame:
+    """What the time of the budget buys: how far layers exceed it while a net trains.
+
+    Returns:
+        DataFrame optimizer, contestant, seed, median overshoot, worst overshoot (shares of beta,
+        over all layers and steps), ms a refresh.
+    """
+    keys = ["optimizer", "contestant", "seed"]
+    names = {
+        "median overshoot": "median overshoot",
+        "worst overshoot": "worst overshoot",
+        "milliseconds": "ms a refresh",
+    }
+    columns = [
+        of(table, "spectral_overshoot", quantity, layer="all").set_index(keys)["value"].rename(name)
+        for quantity, name in names.items()
+    ]
+    return pd.concat(columns, axis=1).reset_index()
+
+
 def against_aims(table: pd.DataFrame) -> pd.DataFrame:
     """Each aim beside what was measured.
 
