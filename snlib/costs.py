@@ -143,16 +143,14 @@ def passes(run: Run) -> int:
 
 def flops(run: Run) -> float:
     """Arithmetic of a whole training of `run.epochs` epochs, 2 a multiply-add."""
-    shape, classes, images = of_data(run)
-    size = size_of(run.net, shape, classes, run.width)
-    return 2.0 * size.macs * passes(run) * images * run.epochs
+    return 2.0 * _size(run).macs * passes(run) * of_data(run)[2] * run.epochs
 
 
 def seconds(run: Run, machine: Machine = CPU) -> float:
     """About how long a run trains on a machine, if it has all its epochs."""
-    _, _, images = of_data(run)
+    images = of_data(run)[2]
     steps = max(images // run.batch_size, 1) * run.epochs
-    return flops(run) / machine.flops + steps * passes(run) * _launches(run, machine)
+    return _passing(run, machine, passes(run), images * run.epochs, steps)
 
 
 def measuring(run: Run, machine: Machine = CPU) -> float:
@@ -160,24 +158,26 @@ def measuring(run: Run, machine: Machine = CPU) -> float:
 
     Of all images, training, validation and test: clean, and unless it is ERM's under the attack.
     """
-    shape, classes, _ = of_data(run)
-    images = _all_images(run)
-    attack = attack_passes(run)
-    ways = 2 + attack if attack else 1
-    work = 2.0 * size_of(run.net, shape, classes, run.width).macs * ways * images
+    attack, images = attack_passes(run), _all_images(run)
     batches = math.ceil(images / MEASURED_AT_ONCE)
-    return work / machine.flops + batches * ways * _launches(run, machine)
+    return _passing(run, machine, 2 + attack if attack else 1, images, batches)
+
+
+def _passing(run: Run, machine: Machine, passes: int, images: int, batches: int) -> float:
+    """Seconds that images in batches take for these passes each through the net of a run."""
+    size = _size(run)
+    arithmetic = 2.0 * size.macs * passes * images / machine.flops
+    return arithmetic + batches * passes * size.layers * machine.launch
+
+
+def _size(run: Run) -> Size:
+    shape, classes, _ = of_data(run)
+    return size_of(run.net, shape, classes, run.width)
 
 
 def _all_images(run: Run) -> int:
     """Training, validation and test images, as far as known."""
     return of_data(run)[2] + TEST_IMAGES.get(run.data, 10_000)
-
-
-def _launches(run: Run, machine: Machine) -> float:
-    """Seconds that the layers of a run's net add to each pass."""
-    shape, classes, _ = of_data(run)
-    return size_of(run.net, shape, classes, run.width).layers * machine.launch
 
 
 def memory(run: Run, device: str = "cpu") -> int:
@@ -188,8 +188,8 @@ def memory(run: Run, device: str = "cpu") -> int:
     maps of a batch are kept for the way back, and about once more on it; a measurement has larger
     batches than training.
     """
-    shape, classes, images = of_data(run)
-    size = size_of(run.net, shape, classes, run.width)
+    shape, _, images = of_data(run)
+    size = _size(run)
     kind = device.partition(":")[0]
     pixels = math.prod(shape) * _all_images(run) * (2 if kind == "cpu" else 1)
     maps = 2 * size.maps * max(run.batch_size, min(MEASURED_AT_ONCE, images))

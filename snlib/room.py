@@ -2,7 +2,8 @@
 
 One run more helps a GPU only while the others leave it idle: a step of a small net waits for the
 launch of its layers, one of a large net for its arithmetic. So a GPU gets (arithmetic + launches) /
-arithmetic runs, rounded up, by rates that were measured on it; a CPU gets one run a core.
+arithmetic runs, rounded up, by rates that were measured on it; a CPU gets one run a core. Runs
+whose time is measured get the device for themselves, after all others.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import contextlib
 import math
 import os
 import statistics
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from snlib import costs, speed
-from snlib.runs import Run
+from snlib.runs import TIMED, Run
 
 SPARE = 0.9
 """Share of the free memory that runs may take: the estimate of what they need is an estimate."""
@@ -51,6 +52,30 @@ def room(device: str, runs: Collection[Run]) -> Room:
             found.setdefault(count, where)
     workers = min(found)
     return Room(workers, found[workers])
+
+
+Turns = list[tuple[Mapping[Run, frozenset[str]], Room]]
+
+
+def turns(device: str, plan: Mapping[Run, frozenset[str]], workers: int | None = None) -> Turns:
+    """The parts of a plan that go one after the other, and how many runs of each side by side.
+
+    Args:
+        plan: the runs in their order, and the suites to measure of each.
+        workers: as many of any runs; None means what the device does best, and one by one those
+            whose time is measured.
+    """
+    if workers is not None:
+        return [(plan, Room(workers, "--workers"))]
+    alone = {run: suites for run, suites in plan.items() if TIMED in suites}
+    others = {run: suites for run, suites in plan.items() if run not in alone}
+    found: Turns = [(others, room(device, others))] if others else []
+    return [*found, (alone, Room(1, "their time is measured"))] if alone else found
+
+
+def wall(parts: Turns, seconds: Callable[[Run, frozenset[str]], float]) -> float:
+    """Seconds that all turns take, by those of each run and its suites alone on the device."""
+    return sum(seconds(*one) / there.workers for part, there in parts for one in part.items())
 
 
 def _cores() -> int:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import concurrent.futures
 import multiprocessing
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from snlib import interrupts, worker
 from snlib.errors import UserError, require
 from snlib.results import Store
-from snlib.runs import TIMED, Run
+from snlib.runs import Run
 from snlib.worker import missing
 
 Plan = Mapping[Run, frozenset[str]]
@@ -47,12 +47,6 @@ class Outcome:
         if on_done is not None:
             on_done(run, status)
 
-    def add(self, other: Outcome) -> None:
-        """Take over what became of other runs."""
-        self.done += other.done
-        self.failed |= other.failed
-        self.unfinished += other.unfinished
-
 
 def cost(run: Run, images: int | None = None) -> float:
     """Arithmetic of a run relative to one epoch of ERM over 1,000 images.
@@ -63,11 +57,6 @@ def cost(run: Run, images: int | None = None) -> float:
     gradients = {"erm": 0, "fgm": 1, "pgm": run.steps, "wrm": (run.steps or 0) + 1}
     passes = 3 + 2 * gradients.get(run.scheme, (run.steps or 0) + 1)
     return passes / 3 * run.epochs * (run.train_size or images or 50_000) / 1000
-
-
-def timed(plan: Plan) -> Plan:
-    """The part of a plan whose time is measured, and which must not share the machine."""
-    return {run: suites for run, suites in plan.items() if TIMED in suites}
 
 
 def execute(
@@ -89,8 +78,7 @@ def execute(
         plan: the runs, in order of priority, and the suites to measure of each.
         where: the store that receives the records.
         device: "cpu", "cuda" or "cuda:1".
-        workers: processes at work side by side; None means what `room.room` finds best, and that
-            runs whose time is measured go one by one, after all others.
+        workers: processes at work side by side; None means what `room.turns` finds best.
         data_root: folder of the data sets; None means the repository's `data/`.
         deadline: time.time() by which to have stopped cleanly, with checkpoints. Runs stop before
             an epoch that would not end by then; what is still measured or in an epoch when it comes
@@ -109,25 +97,33 @@ def execute(
     outcome = Outcome()
     if not todo:
         return outcome
-    alone = timed(todo) if workers is None else {}
-    if alone:
-        others = {run: suites for run, suites in todo.items() if run not in alone}
-        common = dict(
-            device=device, data_root=data_root, deadline=deadline, least=least,
-            on_progress=on_progress, on_done=on_done, capture=capture,
-        )  # fmt: skip
-        for part, many in ((others, default_workers(device, others)), (alone, 1)):
-            outcome.add(execute(part, where, workers=many, **common))
-        return outcome
     for run in {run.data: run for run in todo}.values():
         worker.load_data(run, data_root)  # fetched once; errors shown plainly
-    if workers is None:
-        workers = default_workers(device, todo)
-    require(workers >= 1, f"workers is {workers}; it must be an integer >= 1.")
+    require(workers is None or workers >= 1, f"workers is {workers}; it must be an integer >= 1.")
+    from snlib import room  # it needs torch, as the load of the data did
+
+    for part, there in room.turns(device, todo, workers):
+        jobs = [
+            (run, suites, where, device, data_root, deadline, (least or {}).get(run, 0.0), capture)
+            for run, suites in part.items()
+        ]
+        _side_by_side(jobs, there.workers, outcome, deadline, on_progress, on_done)
+    return outcome
+
+
+def _side_by_side(
+    jobs: list[tuple],
+    workers: int,
+    outcome: Outcome,
+    deadline: float | None,
+    on_progress: Callable[[str, float], None] | None,
+    on_done: Callable[[Run, str], None] | None,
+) -> None:
+    """Carry out runs, each with the arguments of `worker.work_alone`, and note how they end."""
     context = multiprocessing.get_context("spawn")
     reports = context.SimpleQueue()
     pool = concurrent.futures.ProcessPoolExecutor(
-        min(workers, len(todo)),
+        min(workers, len(jobs)),
         mp_context=context,
         initializer=worker.start,
         initargs=(reports,),
@@ -136,10 +132,8 @@ def execute(
     with interrupts.noted() as check:
         try:
             with interrupts.kept_from_children(), worker.keeping_memory():
-                for run, suites in todo.items():
-                    arguments = (run, suites, where, device, data_root, deadline)
-                    arguments += ((least or {}).get(run, 0.0), capture)
-                    tasks[pool.submit(worker.work_alone, *arguments)] = run
+                for job in jobs:
+                    tasks[pool.submit(worker.work_alone, *job)] = job[0]
             while tasks:
                 check()
                 if deadline is not None and time.time() > deadline + GRACE:
@@ -165,7 +159,6 @@ def execute(
             pool.shutdown(wait=False, cancel_futures=True)
             for process in processes:
                 process.kill()
-    return outcome
 
 
 def _collect(run: Run, task, outcome: Outcome, on_done) -> None:
@@ -180,13 +173,6 @@ def _collect(run: Run, task, outcome: Outcome, on_done) -> None:
     except Exception as error:  # one run's mishap must not end the others
         status = f"failed: {type(error).__name__}: {error}"
     outcome.note(run, status, on_done)
-
-
-def default_workers(device: str, runs: Collection[Run] = ()) -> int:
-    """Runs that a device does best at once, see `room.room`."""
-    from snlib import room
-
-    return room.room(device, runs).workers
 
 
 def check_device(device: str) -> None:

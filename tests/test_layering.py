@@ -55,7 +55,7 @@ ALLOWED |= {
     "parallel": {"deadlines", "results", "runner", "runs", "team", "worker"},
     "cluster": {"datasets", "errors", "files", "interrupts"}
     | {"results", "runner", "runs", "worker"},
-    "listing": {"costs", "experiments", "protocols", "results", "runner", "runs", "speed"},
+    "listing": {"costs", "experiments", "protocols", "results", "room", "runner", "runs", "speed"},
     "bundles": {"errors", "files", "results"},
     "arrivals": {"errors", "results", "runs"},
     "merging": {"arrivals", "bundles", "checkpoints", "errors", "files", "results", "tables"},

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 
 from snlib import costs, room, speed
+from snlib.commands import budget
 from snlib.costs import Machine
-from snlib.runs import Run
+from snlib.runs import OF_TRAINING, Run
+from snlib.speed import Speed
 
 GIB = 2**30
 RUNS = [Run(seed=seed) for seed in range(3)]
@@ -53,6 +56,29 @@ def test_a_gpu_has_as_many_as_keep_it_busy(machine):
     assert room.room("cuda", small).workers == 2
     machine["cpu"] = 1.2 * costs.memory(small[0], "cpu")
     assert room.room("cuda", small).reason.startswith("memory of cpu: ")
+
+
+def test_runs_whose_time_is_measured_come_last_and_alone(machine):
+    timed, one, other = RUNS
+    plan = {timed: OF_TRAINING, one: frozenset({"accuracy"}), other: frozenset({"accuracy"})}
+    (first, many), (last, alone) = room.turns("cpu", plan)
+    assert list(first) == [one, other] and many == room.Room(8, "one a core")
+    assert last == {timed: OF_TRAINING} and alone.workers == 1
+    seconds = {timed: 5.0, one: 16.0, other: 24.0}
+    assert room.wall(room.turns("cpu", plan), lambda run, suites: seconds[run]) == 5 + 2 + 3
+    assert room.turns("cpu", plan, 3) == [(plan, room.Room(3, "--workers"))]  # who says how many
+    assert room.turns("cpu", {}) == [] and room.wall([], lambda run, suites: 1.0) == 0
+
+
+def test_a_budget_has_room_for_one_turn_after_the_other(machine):
+    timed, one, other = RUNS
+    plan = {timed: OF_TRAINING, one: frozenset({"accuracy"}), other: frozenset({"accuracy"})}
+    known = Speed(
+        "a device", dict.fromkeys(RUNS, 1000.0), dict.fromkeys(RUNS, OF_TRAINING | {"accuracy"})
+    )
+    for seconds, finish in ((2900, 3), (1900, 2), (1000, 0)):
+        found = budget.allow(seconds, time.time(), room.turns("cpu", plan), known)
+        assert found.finish == finish and set(found.least) == set(RUNS)
 
 
 def test_the_largest_run_decides_about_memory(machine):

@@ -15,7 +15,7 @@ import pytest
 import torch
 from tiny_experiment import SMALL, TINY
 
-from snlib import deadlines, results, runner, training, worker
+from snlib import deadlines, results, room, runner, training, worker
 from snlib.errors import UserError
 from snlib.results import Store, load_record
 from snlib.runs import OF_TRAINING, Run
@@ -66,7 +66,7 @@ def test_devices():
     runner.check_device("cpu")
     with pytest.raises(UserError, match=r"device is 'gpu'; allowed are cpu, cuda"):
         runner.check_device("gpu")
-    assert runner.default_workers("cpu") >= 1
+    assert room.room("cpu", ()).workers >= 1
 
 
 def test_cuda_asked_for_and_absent(store, monkeypatch):
@@ -86,7 +86,7 @@ def test_runs_whose_time_is_measured_go_alone_after_all_others(store, monkeypatc
             super().__init__(workers, **options)
 
     monkeypatch.setattr(concurrent.futures, "ProcessPoolExecutor", Noted)
-    monkeypatch.setattr(runner, "default_workers", lambda device, runs=(): 2)
+    monkeypatch.setattr(room, "room", lambda device, runs: room.Room(2, "by hand"))
     runs = [Run.of(**SMALL, epochs=1, seed=seed) for seed in range(4)]
     plan = dict(zip(runs, (OF_TRAINING, SUITES, OF_TRAINING, SUITES), strict=True))
     outcome = runner.execute(plan, store, on_done=lambda run, status: ended.append(run))

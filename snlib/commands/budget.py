@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from snlib import results
 from snlib.errors import require
 from snlib.results import Store
+from snlib.room import Turns
 from snlib.runs import Run
 from snlib.speed import Speed
 
@@ -33,21 +34,14 @@ class Allowance:
     finish: int
 
 
-def allow(
-    budget: float,
-    begun: float,
-    todo: Mapping[Run, frozenset[str]],
-    speed: Speed,
-    workers: int,
-) -> Allowance:
+def allow(budget: float, begun: float, turns: Turns, speed: Speed) -> Allowance:
     """Share out a budget.
 
     Args:
         budget: seconds, from `begun` on.
         begun: time.time() at which the command was given.
-        todo: what is missing, in order of priority, and the suites to measure of each.
+        turns: what is missing, in the parts that go one after the other, see `room.turns`.
         speed: of the device, one run at a time.
-        workers: runs side by side.
 
     Raises:
         UserError: not even one epoch of any run fits.
@@ -56,7 +50,7 @@ def allow(
     start = time.process_time()
     share, most = CLOSING
     closing = min(share * budget, most)
-    least = {run: speed.epoch(run) for run in todo}
+    least = {run: speed.epoch(run) for part, _ in turns for run in part}
     quickest = min(least, key=least.__getitem__)
     needed = (start + least[quickest]) / (1 - share)
     require(
@@ -65,13 +59,16 @@ def allow(
         f"{start:.0f} s, and an epoch takes at least {least[quickest]:.2g} s (run {quickest.name}: "
         f"{quickest.net}, {quickest.data}, {quickest.scheme.upper()}); give {needed:.0f}s or more.",
     )
-    free, finish = [begun + start] * workers, 0
-    for run, suites in todo.items():
-        first = min(range(workers), key=free.__getitem__)
-        free[first] += speed.seconds(run, suites)
-        if free[first] > begun + budget - closing:
-            break
-        finish += 1
+    end, finish = begun + start, 0
+    for part, there in turns:
+        free = [end] * there.workers
+        for run, suites in part.items():
+            first = min(range(there.workers), key=free.__getitem__)
+            free[first] += speed.seconds(run, suites)
+            if free[first] > begun + budget - closing:
+                return Allowance(begun + budget - closing, least, finish)
+            finish += 1
+        end = max(free)
     return Allowance(begun + budget - closing, least, finish)
 
 

@@ -105,16 +105,14 @@ def _allowance(
         done = [run for run in plan if run not in todo]
         known = speed.learned(budget.finished_records(done, where), options.device)
         found = room.Room(1, "one run over all processes")
-    if options.cluster is None and options.parallel is None:
-        found = room.room(options.device, todo)
-        if len(runner.timed(todo)) == len(todo):
-            found = room.Room(1, "their time is measured")
-    workers = options.workers or found.workers
-    allowance = budget.allow(seconds, begun, todo, known, workers)
-    reason = found.reason if workers == found.workers else "--workers"
+    turns = [(todo, found)]
+    if options.workers is not None or (options.cluster is None and options.parallel is None):
+        turns = room.turns(options.device, todo, options.workers)
+    allowance = budget.allow(seconds, begun, turns, known)
+    beside = ", then ".join(f"{there.workers} side by side ({there.reason})" for _, there in turns)
     return allowance, (
-        f"Room for about {allowance.finish} of {len(todo)} runs, {workers} side by side "
-        f"({reason}), at the speed of {known.source(todo)}."
+        f"Room for about {allowance.finish} of {len(todo)} runs, {beside}, at the speed of "
+        f"{known.source(todo)}."
     )
 
 

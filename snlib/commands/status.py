@@ -60,15 +60,15 @@ def _print_time_left(
     from snlib import listing, room, speed
 
     runner.check_device(device)
-    known, workers = speed.learned(records, device), room.room(device, todo).workers
-    alone = runner.timed(todo)
-    left = sum(
-        known.seconds(run, suites) * (1 - _fraction(run, where)) / (1 if run in alone else workers)
-        for run, suites in todo.items()
+    known, turns = speed.learned(records, device), room.turns(device, todo)
+    left = room.wall(
+        turns, lambda run, suites: known.seconds(run, suites) * (1 - _fraction(run, where))
     )
     pace = sum(known.epoch(run) for run in todo) / len(todo)
     print(f"speed    {listing.time(pace)} an epoch in the middle, on {known.source(todo)}")
-    print(f"left     about {listing.time(left)}, {workers} side by side on this machine")
+    print(
+        f"left     about {listing.time(left)}, {turns[0][1].workers} side by side on this machine"
+    )
 
 
 def _words(run: Run) -> str:

@@ -2,7 +2,7 @@
 
 Every row of Table 1 that the paper prints, once without SN and once under the first budget of its
 grid, for the cost of a budget does not depend on its size. Only ratios of runs that had the machine
-for themselves mean anything: `runner.execute` gives these one worker, after all others.
+for themselves mean anything: `room.turns` has them go one by one, after all others.
 """
 
 from __future__ import annotations

@@ -74,16 +74,12 @@ def trained(table: pd.DataFrame) -> pd.DataFrame:
         over all layers and steps), ms a refresh.
     """
     keys = ["optimizer", "contestant", "seed"]
-    names = {
-        "median overshoot": "median overshoot",
-        "worst overshoot": "worst overshoot",
-        "milliseconds": "ms a refresh",
+    columns = {
+        quantity: of(table, "spectral_overshoot", quantity, layer="all").set_index(keys)["value"]
+        for quantity in ("median overshoot", "worst overshoot", "milliseconds")
     }
-    columns = [
-        of(table, "spectral_overshoot", quantity, layer="all").set_index(keys)["value"].rename(name)
-        for quantity, name in names.items()
-    ]
-    return pd.concat(columns, axis=1).reset_index()
+    found = pd.concat(columns, axis=1).reset_index()
+    return found.rename(columns={"milliseconds": "ms a refresh"})
 
 
 def against_aims(table: pd.DataFrame) -> pd.DataFrame:

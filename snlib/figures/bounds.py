@@ -88,9 +88,10 @@ def premise(loose: pd.DataFrame) -> pd.DataFrame:
 
 def in_words(found: pd.DataFrame) -> str:
     """The table of `sizes` as text, a column a budget."""
-    text = [f"{row['mean']:.1f} ± {row['half']:.1f}" for _, row in found.iterrows()]
     keys = ["scheme", "net", "bound"]
-    table = found.assign(text=text).pivot(index=keys, columns="beta", values="text")
+    table = found.assign(text=statistics.texts(found, ".1f")).pivot(
+        index=keys, columns="beta", values="text"
+    )
     return table.fillna("").to_string()
 
 

@@ -87,8 +87,8 @@ def in_words(found: pd.DataFrame) -> str:
     """The table of `summary` as text, halves behind their taus."""
     shown = {
         place: [
-            "" if np.isnan(mean) else f"{mean:.2f}±{half:.2f}"
-            for mean, half in zip(found[place], found[f"{place} half"], strict=True)
+            statistics.with_half(*pair, ".2f").replace(" ", "")
+            for pair in zip(found[place], found[f"{place} half"], strict=True)
         ]
         for place in PLACES
     }

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from snlib import costs, results, speed
+from snlib import costs, results, room, speed
 from snlib.experiments import Experiment, experiment, plan
 from snlib.experiments.catalogue import stands_for
 from snlib.results import Store
-from snlib.runner import Plan, default_workers, timed
+from snlib.runner import Plan
 from snlib.runs import Run
 from snlib.speed import Speed
 
@@ -54,7 +54,7 @@ def _notes(known: Speed, runs: Collection[Run]) -> list[str]:
     """What the times stand for."""
     gpu = costs.GPU
     return [
-        f"here: all of it, left: what is missing; {default_workers('cpu')} runs side by side "
+        f"here: all of it, left: what is missing; {room.room('cpu', ()).workers} runs side by side "
         f"(those of Table 2 one by one), each at the speed of {known.source(runs)}",
         f"GPU: {gpu.name}, one run at a time, training alone; assumed: {gpu.flops / 1e12:.0f} "
         f"TFLOP/s and {1e6 * gpu.launch:.0f} microseconds a layer and pass",
@@ -103,11 +103,7 @@ def _counts(runs: Plan, records: dict[Run, dict], known: Speed) -> tuple[str, ..
 
 def _here(runs: Plan, known: Speed) -> float:
     """Seconds on this machine, with as many runs side by side as it does best."""
-    alone, workers = timed(runs), default_workers("cpu")
-    return sum(
-        known.seconds(run, suites) / (1 if run in alone else workers)
-        for run, suites in runs.items()
-    )
+    return room.wall(room.turns("cpu", runs), known.seconds)
 
 
 def time(seconds: float) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbclient
 import nbformat
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from PIL import Image
 
 from snlib.errors import UserError
@@ -37,24 +38,10 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     for cell in notebook.cells:
         tags = cell.metadata.get("tags")
         cell.metadata = {"tags": list(tags)} if tags else {}
-        if "outputs" in cell:
-            cell.outputs = in_one_piece(cell.outputs)
+        CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(WIDGET, None)
     return notebook
-
-
-def in_one_piece(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
-    """The same outputs, neighbours on one stream joined."""
-    joined: list[nbformat.NotebookNode] = []
-    for output in outputs:
-        if output.output_type == "stream" and joined:
-            last = joined[-1]
-            if (last.output_type, last.get("name")) == ("stream", output.name):
-                last.text += output.text
-                continue
-        joined.append(output)
-    return joined
 
 
 def tidy(path: Path) -> bool:
