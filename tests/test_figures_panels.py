@@ -88,6 +88,62 @@ def test_ends_are_those_of_the_panels_runs():
     assert here["AlexNet PGM linf eps=0.1", 1.6] == pytest.approx(0.41)
 
 
+def spread(table: pd.DataFrame, added: dict[tuple[bool, int], float]) -> pd.DataFrame:
+    """The table with more accuracy for runs with (True) or without a budget, seed by seed."""
+    pairs = zip(np.isfinite(table["beta"]), table["seed"], strict=True)
+    values = table["value"] + [added.get(pair, 0.0) for pair in pairs]
+    other = table.assign(value=values)
+    other.attrs = table.attrs
+    return other
+
+
+def test_gains_are_paired_by_seed():
+    # with SN .395 + (.01, .02, .06), without .4: differences of .5, 1.5 and 5.5 points
+    table = spread(
+        table_of("curves_elu", "laptop"), {(True, 0): 0.01, (True, 1): 0.02, (True, 2): 0.06}
+    )
+    found = panels.gains({"curves_elu": table}).loc["ELU-AlexNet PGM"]
+    assert found["mean"] == pytest.approx(2.5) and found["seeds"] == 3
+    deviation = math.sqrt((2**2 + 1**2 + 3**2) / 2)
+    assert found["half"] == pytest.approx(4.302653 * deviation / math.sqrt(3), rel=1e-6)
+    assert found["paper"] == pytest.approx(8.3, abs=1.2)
+
+
+def test_gains_take_whole_pairs_alone():
+    table = table_of("curves_linf", "laptop")
+    whole = table[~((table["beta"] == INF) & (table["seed"] == 2))]
+    whole.attrs = table.attrs
+    found = panels.gains({"curves_linf": whole})
+    assert found.loc["AlexNet FGM linf eps=0.1", "seeds"] == 2
+    assert found.loc["AlexNet FGM linf eps=0.1", "mean"] == pytest.approx(-0.5)
+    assert found.loc["ResNet WRM", "seeds"] == 0 and math.isnan(found.loc["ResNet WRM", "mean"])
+    assert list(found.index) == list(ENDS)
+
+
+def test_ends_are_printed_with_their_intervals_and_the_papers():
+    table = spread(table_of("curves_elu", "laptop"), {(False, 0): 0.03})
+    shown = panels.beside_paper(panels.ends({"curves_elu": table}))
+    row = shown.loc[("F-elu", "ELU-AlexNet PGM", INF)]
+    # .405, .405 and .435: the deviation is .03 / sqrt(3), the half 4.302653 x .03 / 3
+    assert row["train"] == row["validation"] == "41.5 ± 4.3" and row["seeds"] == 3
+    assert row["| paper"] > 95 and row["| paper "] == pytest.approx(52, abs=1)
+    bare = shown.loc[("F-inc-res", "ResNet WRM", INF)]
+    assert bare["train"] == bare["validation"] == "" and bare["seeds"] == 0
+    assert shown.columns.is_unique and len(shown) == 22
+
+
+def test_quick_shows_what_is_nearest_and_other_scales_themselves(monkeypatch):
+    paper, laptop = table_of("curves_elu", "paper"), table_of("curves_elu", "laptop")
+    near = {"curves_elu": {"paper": paper, "laptop": laptop}, "curves_linf": {"laptop": laptop}}
+    monkeypatch.setattr(tables, "nearer", lambda name: near.get(name, {}))
+    found = panels.nearest("quick", "elsewhere")
+    assert list(found) == list(panels.FIGURES)
+    assert found["curves_elu"] is paper and found["curves_linf"] is laptop
+    assert found["curves_inception_resnet"] is None
+    monkeypatch.setattr(panels, "load", lambda *where: where)
+    assert panels.nearest("laptop", "elsewhere") == ("laptop", "elsewhere")
+
+
 def test_without_records_the_papers_panels_stand_alone():
     figure = panels.further_curves({})
     assert len(figure.axes) == 11 and all(len(ax.lines) == 4 for ax in figure.axes)

@@ -144,6 +144,30 @@ def test_strengths_are_one_row_a_run(graded) -> None:
         strengths.by_strength(graded[graded["attack"] != "strongest"])
 
 
+def test_the_order_is_text_by_budget_with_what_is_lost(graded) -> None:
+    shown = strengths.order(graded)
+    names = ["none", "pgm15_predicted", "pgm15_log_odds", "strongest", "lost"]
+    assert list(shown) == names and list(shown.index) == [1.0, INF]
+    # 40 and 38 %: t(0.975, 1) = 12.706 times half their difference
+    assert shown.loc[1.0].tolist()[2:] == ["50.0 ± 0.0", "39.0 ± 12.7", "21.0 ± 12.7"]
+    lost = strengths.lost(graded)
+    assert lost[1.0].to_dict() == pytest.approx({0: 20.0, 1: 22.0})
+    assert lost[INF].to_dict() == pytest.approx({0: 30.0, 1: 32.0})
+
+
+def test_agreement_is_by_seed_and_names_the_best_budgets() -> None:
+    rows = []
+    for seed, strong in ((0, (0.2, 0.3, 0.4)), (1, (0.2, 0.5, 0.1))):
+        for beta, weak, strongest in zip((1.0, 2.0, INF), (0.5, 0.6, 0.7), strong, strict=True):
+            attacks = dict.fromkeys(("none", "pgm15_log_odds"), 0.9)
+            attacks |= {"pgm15_predicted": weak, "strongest": strongest}
+            rows += graded_rows(beta, seed, attacks)
+    taus, best = strengths.agreement(pd.DataFrame(rows))
+    # seed 1: of three pairs one in order, two not
+    assert taus.to_dict() == pytest.approx({0: 1.0, 1: -1 / 3})
+    assert best == {"pgm15_predicted": INF, "strongest": 2.0}
+
+
 def test_checks_are_one_row_a_run_weak_attacks_first(graded) -> None:
     both = pd.concat([graded.assign(scheme="pgm", norm=norm) for norm in (2.0, INF)])
     found = strengths.checked(both)

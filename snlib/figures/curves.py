@@ -54,26 +54,36 @@ def by_epoch(table: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def at_the_end(rows: pd.DataFrame, window: int = 10) -> pd.DataFrame:
-    """Where the curves end, in percent: means over seeds with half of the 95 % interval.
-
-    The last epochs of a run are averaged first, since single epochs are noisy.
+def last_epochs(rows: pd.DataFrame, window: int = 10) -> pd.DataFrame:
+    """Mean accuracy over the last epochs of every run, in percent: single epochs are noisy.
 
     Args:
         rows: of `by_epoch`.
         window: how many epochs.
 
     Returns:
+        DataFrame by scheme, beta and seed, a column a split.
+    """
+    keys = ["scheme", "beta", "seed", "split"]
+    last = rows["epoch"] > rows.groupby(keys)["epoch"].transform("max") - window
+    return 100 * rows[last].groupby(keys)["accuracy"].mean().unstack("split")
+
+
+def at_the_end(rows: pd.DataFrame, window: int = 10) -> pd.DataFrame:
+    """Where the curves end, in percent: means over seeds with half of the 95 % interval.
+
+    Args:
+        rows: of `by_epoch`.
+        window: last epochs of a run that are averaged first, as `last_epochs` does.
+
+    Returns:
         DataFrame scheme, beta, quantity (train, validation, gap, and best: the highest validation
         accuracy of any epoch), mean, half, seeds.
     """
-    keys = ["scheme", "beta", "seed", "split"]
-    rows = rows.assign(percent=100 * rows["accuracy"])
-    last = rows["epoch"] > rows.groupby(keys)["epoch"].transform("max") - window
-    ends = rows[last].groupby(keys)["percent"].mean().unstack("split")
+    ends = last_epochs(rows, window)
     ends["gap"] = ends["train"] - ends["validation"]
     validated = rows[rows["split"] == "validation"]
-    ends["best"] = validated.groupby(keys[:3])["percent"].max()
+    ends["best"] = 100 * validated.groupby(ends.index.names)["accuracy"].max()
     values = ends.rename_axis(columns="quantity").stack().rename("value").reset_index()
     return statistics.means(values, ["scheme", "beta", "quantity"])
 

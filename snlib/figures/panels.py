@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from snlib import tables
+from snlib import statistics, tables
 from snlib.errors import UserError
 from snlib.experiments.curves import ELU, INF, LARGER
 from snlib.figures import curves, style
@@ -96,6 +96,18 @@ def load(scale: str = "quick", store: str = "recorded") -> dict[str, pd.DataFram
     return found
 
 
+def nearest(scale: str = "quick", store: str = "recorded") -> dict[str, pd.DataFrame | None]:
+    """`load`; but quick, which has none of these networks, shows what is nearest to the paper.
+
+    Returns:
+        By experiment, as `load` does; at quick the committed table of the scale nearest to the
+        paper, where there is one (`tables.setting` says which it is).
+    """
+    if scale != "quick":
+        return load(scale, store)
+    return {name: next(iter(tables.nearer(name).values()), None) for name in FIGURES}
+
+
 def ends(loaded: Mapping[str, pd.DataFrame | None], window: int = 10) -> pd.DataFrame:
     """Training and validation accuracy at the right end of every curve, the paper's and ours.
 
@@ -105,7 +117,8 @@ def ends(loaded: Mapping[str, pd.DataFrame | None], window: int = 10) -> pd.Data
 
     Returns:
         DataFrame, a row a panel and side: figure, panel, beta (inf without SN), train and
-        validation (published), train_here and validation_here (means over seeds, or NaN), seeds.
+        validation (published), train_here and validation_here (means over seeds, or NaN) with
+        train_half and validation_half (of their 95 % intervals), seeds.
     """
     found = []
     for name, (figure, key, panels) in FIGURES.items():
@@ -116,11 +129,58 @@ def ends(loaded: Mapping[str, pd.DataFrame | None], window: int = 10) -> pd.Data
             for beta in (math.inf, panel.beta):
                 row = {"figure": figure, "panel": panel.title, "beta": beta}
                 found.append(row | dict(last.loc[not math.isinf(beta)]) | ours.get(beta, {}))
-    here = ["train_here", "validation_here", "seeds"]
-    table = pd.DataFrame(found).reindex(
-        columns=["figure", "panel", "beta", "train", "validation", *here]
-    )
+    here = [f"{split}_{what}" for split in curves.SPLITS for what in ("here", "half")]
+    columns = ["figure", "panel", "beta", *curves.SPLITS, *here, "seeds"]
+    table = pd.DataFrame(found).reindex(columns=columns)
     return table.assign(seeds=table["seeds"].fillna(0).astype(int))
+
+
+def beside_paper(ends: pd.DataFrame) -> pd.DataFrame:
+    """`ends` for printing, in percent: ours as mean ± half, behind each the paper's own.
+
+    Returns:
+        DataFrame by figure, panel and beta: train, its "| paper", validation, its "| paper ",
+        seeds. Where nothing is recorded ours is empty.
+    """
+    columns = {}
+    for split, paper in zip(curves.SPLITS, ("| paper", "| paper "), strict=True):
+        ours = 100 * ends[[f"{split}_here", f"{split}_half"]].set_axis(["mean", "half"], axis=1)
+        columns |= {split: statistics.texts(ours, ".1f"), paper: (100 * ends[split]).round(1)}
+    keys = ["figure", "panel", "beta"]
+    return ends[keys].assign(**columns, seeds=ends["seeds"]).set_index(keys)
+
+
+def gains(loaded: Mapping[str, pd.DataFrame | None], window: int = 10) -> pd.DataFrame:
+    """What SN adds to validation accuracy at the right end of the curves, in points.
+
+    Args:
+        loaded: of `load`.
+        window: as for `ends`.
+
+    Returns:
+        DataFrame by panel, in the paper's order: mean (over the seeds that have both runs) and half
+        of its 95 % interval, NaN where nothing is recorded; seeds; paper, of its one run a side.
+    """
+    found = {}
+    for name, (_, key, panels) in FIGURES.items():
+        for panel in panels:
+            theirs = curves.published_panel(key, panel.title)
+            last = theirs[theirs["split"] == "validation"].groupby("sn")["accuracy"].last()
+            values = _gains(panel, loaded.get(name), window)
+            mean, half = statistics.interval(values) if len(values) else (math.nan, math.nan)
+            paper = 100 * float(last[True] - last[False])
+            row = {"mean": mean, "half": half, "seeds": len(values), "paper": paper}
+            found[panel.title] = row
+    return pd.DataFrame.from_dict(found, orient="index").rename_axis("panel").astype({"seeds": int})
+
+
+def _gains(panel: Panel, table: pd.DataFrame | None, window: int) -> pd.Series:
+    """Validation accuracy with SN minus without, in points, by seed."""
+    rows = pd.DataFrame() if table is None else panel.rows(table)
+    if rows.empty:
+        return pd.Series(dtype=float)
+    last = curves.last_epochs(rows, window)["validation"].unstack("beta")
+    return (last[panel.beta] - last[math.inf]).dropna()
 
 
 def _ends(panel: Panel, table: pd.DataFrame | None, window: int) -> dict[float, dict[str, float]]:
@@ -128,15 +188,14 @@ def _ends(panel: Panel, table: pd.DataFrame | None, window: int) -> dict[float, 
     if rows.empty:
         return {}
     means = curves.at_the_end(rows, window)
-    means = means.pivot(index="beta", columns="quantity", values=["mean", "seeds"])
-    return {
-        beta: {
-            "train_here": row["mean", "train"] / 100,
-            "validation_here": row["mean", "validation"] / 100,
-            "seeds": row["seeds", "train"],
-        }
-        for beta, row in means.iterrows()
-    }
+    means = means.pivot(index="beta", columns="quantity", values=["mean", "half", "seeds"])
+    found: dict[float, dict[str, float]] = {}
+    for beta, row in means.iterrows():
+        found[beta] = {"seeds": row["seeds", "train"]}
+        for split in curves.SPLITS:
+            mean, half = row["mean", split] / 100, row["half", split] / 100
+            found[beta] |= {f"{split}_here": mean, f"{split}_half": half}
+    return found
 
 
 def further_curves(loaded: Mapping[str, pd.DataFrame | None], *, window: int = 10) -> Figure:

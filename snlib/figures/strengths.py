@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from snlib import crossovers, statistics
+from snlib import crossovers, ranking, statistics
 from snlib.errors import require
 from snlib.figures import robustness, style
 
@@ -49,6 +49,52 @@ def by_strength(table: pd.DataFrame) -> pd.DataFrame:
     wide = rows.pivot(index=["beta", "seed"], columns="attack", values="value").reset_index()
     wide.columns.name = None
     return wide[["beta", "seed", *(name for name in STRENGTHS if name in wide)]]
+
+
+def order(table: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy by budget under attacks from none to the strongest, in percent as text.
+
+    Args:
+        table: of the experiment `ranks` or `autoattack`.
+
+    Returns:
+        DataFrame by beta: an attack of `STRENGTHS` a column, and lost, what the strongest takes off
+        the paper's protocol (points); mean over seeds ± half of Student's 95 % interval.
+    """
+    runs = 100 * by_strength(table).set_index(["seed", "beta"])
+    runs["lost"] = lost(table).stack()
+    columns = {}
+    for name in runs:
+        points = statistics.means(runs.reset_index(), ["beta"], name).set_index("beta")
+        columns[name] = statistics.texts(points, ".1f")
+    return pd.DataFrame(columns)
+
+
+def lost(table: pd.DataFrame) -> pd.DataFrame:
+    """What the strongest attack takes off the paper's protocol (points): by seed, a column a beta.
+
+    Args:
+        table: of the experiment `ranks` or `autoattack`.
+    """
+    runs = by_strength(table).set_index(["seed", "beta"])
+    return 100 * (runs["pgm15_predicted"] - runs["strongest"]).unstack("beta")
+
+
+def agreement(table: pd.DataFrame) -> tuple[pd.Series, dict[str, float]]:
+    """Whether the paper's protocol and the strongest attack put the budgets in the same order.
+
+    Args:
+        table: of the experiment `ranks` or `autoattack`.
+
+    Returns:
+        Kendall's tau-b of the two over the budgets, by seed; and the budget with the best mean
+        accuracy by each of the two.
+    """
+    runs, pair = by_strength(table), ["pgm15_predicted", "strongest"]
+    taus = {
+        seed: ranking.kendall(*(rows[name] for name in pair)) for seed, rows in runs.groupby("seed")
+    }
+    return pd.Series(taus, name="tau"), runs.groupby("beta")[pair].mean().idxmax().to_dict()
 
 
 def checked(table: pd.DataFrame, quantity: str = "accuracy") -> pd.DataFrame:
