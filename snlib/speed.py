@@ -9,7 +9,8 @@ ratio of recorded to modelled seconds, a median over similar runs, since records
 machine are long by chance. A run is like another with the same data set, network, width, training
 scheme and suites of measurements, for some suites take longer than the training; if there is none,
 suites may differ, then the scheme, too; if there is none of these either, it takes what the model
-says of a machine whose two rates were measured just now.
+says of a machine whose two rates were measured just now, times what the device's records took
+beyond that: rates are those of one undisturbed step of a large net, a session has neither.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Speed:
         measured: the suites of these runs.
         ratios: recorded seconds over modelled ones, the median of the runs of a kind.
         machine: gives the rates for the kinds of which there is no record.
+        beyond: recorded seconds over what a machine's rates give, the median of all records.
     """
 
     device: str
@@ -51,6 +53,7 @@ class Speed:
     measured: Mapping[Run, frozenset[str]] = field(default_factory=dict)
     ratios: Mapping[tuple, float] = field(default_factory=dict)
     machine: Callable[[], Machine] = lambda: costs.CPU
+    beyond: Callable[[Machine], float] = lambda machine: 1.0
 
     def seconds(self, run: Run, suites: frozenset[str] = frozenset()) -> float:
         """Of training a run, all its epochs, and measuring it.
@@ -63,7 +66,8 @@ class Speed:
         for kind in _kinds(run, suites):
             if kind in self.ratios:
                 return self.ratios[kind] * _modelled(run, suites)
-        return _modelled(run, suites, self.machine())
+        machine = self.machine()
+        return self.beyond(machine) * _modelled(run, suites, machine)
 
     def epoch(self, run: Run) -> float:
         """Of training one epoch of a run."""
@@ -84,7 +88,8 @@ class Speed:
             machine = self.machine()
             rates = f"{machine.flops / 1e9:.0f} GFLOP/s, {1e3 * machine.launch:.1g} ms a layer"
             which = f"{unlike} runs unlike them by rates " if self.recorded else ""
-            words.append(f"{which}{machine.name}: {rates} and pass")
+            beyond = f", times {self.beyond(machine):.2g}" if self.recorded else ""
+            words.append(f"{which}{machine.name}: {rates} and pass{beyond}")
         return ", ".join(words)
 
 
@@ -101,15 +106,24 @@ def learned(records: Records, device: str = "cpu") -> Speed:
     }
     seconds = {run: float(record["provenance"]["seconds"]) for run, record in made.items()}
     suites = {run: frozenset(record.get("suites", ())) for run, record in made.items()}
+    epochs = {run: record.get("epochs") for run, record in made.items()}
+
+    def ratios(machine: Machine) -> dict[Run, float]:
+        """Recorded over modelled seconds; without runs that diverged in their first epoch."""
+        modelled = {run: _modelled(run, suites[run], machine, epochs[run]) for run in made}
+        return {run: seconds[run] / value for run, value in modelled.items() if value}
+
+    @functools.cache
+    def beyond(machine: Machine) -> float:
+        return statistics.median([*ratios(machine).values()] or [1.0])
+
     found: dict[tuple, list[float]] = defaultdict(list)
-    for run, record in made.items():
-        modelled = _modelled(run, suites[run], epochs=record.get("epochs"))
-        if not modelled:  # diverged before the first epoch was over
-            continue
+    for run, ratio in ratios(costs.CPU).items():
         for kind in _kinds(run, suites[run]):
-            found[kind].append(seconds[run] / modelled)
-    ratios = {kind: statistics.median(values) for kind, values in found.items()}
-    return Speed(name, seconds, suites, ratios, functools.partial(calibrated, device))
+            found[kind].append(ratio)
+    by_kind = {kind: statistics.median(values) for kind, values in found.items()}
+    rates = functools.partial(calibrated, device)
+    return Speed(name, seconds, suites, by_kind, rates, beyond)
 
 
 def assumed(device: str) -> Speed:

@@ -41,7 +41,23 @@ def test_the_run_itself_then_its_kind_then_the_net_then_the_machine():
     assert known.seconds(fgm) == pytest.approx(3.5 * whole(fgm))
     resnet = Run(net="resnet")
     assert not known.known(resnet) and known.known(fgm)
-    assert known.seconds(resnet) == pytest.approx(whole(resnet, by_hand))
+    beyond = (2 * whole(erm) / whole(erm, by_hand) + 5 * whole(pgm) / whole(pgm, by_hand)) / 2
+    assert known.seconds(resnet) == pytest.approx(beyond * whole(resnet, by_hand))
+
+
+def test_a_net_without_records_takes_as_much_beyond_the_rates_as_others_did():
+    rates = Machine("by hand", flops=4e9, launch=1e-3)
+    runs = [Run(seed=seed) for seed in range(3)]
+    made = {
+        run: record(times * whole(run, rates)) for run, times in zip(runs, (2, 9, 3), strict=True)
+    }
+    known = dataclasses.replace(learned(made), machine=lambda: rates)
+    inception = Run(net="inception")
+    assert known.seconds(inception) == pytest.approx(3 * whole(inception, rates))
+    assert known.source([inception]).endswith("4 GFLOP/s, 1 ms a layer and pass, times 3")
+    alone = dataclasses.replace(learned({}), machine=lambda: rates)
+    assert alone.seconds(inception) == pytest.approx(whole(inception, rates))
+    assert alone.source([inception]).endswith("1 ms a layer and pass")
 
 
 ACCURACY = frozenset({"history", "accuracy"})
@@ -100,13 +116,13 @@ def test_records_of_other_devices_count_for_nothing():
 
 def test_where_the_seconds_come_from_is_said():
     run, other = Run(), Run(net="resnet")
-    known = dataclasses.replace(
-        learned({run: record(3.0)}), machine=lambda: Machine("set by hand", 5e9, 2e-3)
-    )
+    by_hand = Machine("set by hand", 5e9, 2e-3)
+    made = {run: record(2 * whole(run, by_hand))}
+    known = dataclasses.replace(learned(made), machine=lambda: by_hand)
     assert known.source([run]) == f"{HERE}, from 1 of its records"
     assert known.source([run, other]) == (
         f"{HERE}, from 1 of its records, 1 runs unlike them by rates set by hand: 5 GFLOP/s, "
-        "2 ms a layer and pass"
+        "2 ms a layer and pass, times 2"
     )
     nothing = Speed("a device", machine=lambda: Machine("set by hand", 5e9, 2e-3))
     assert nothing.source([run]) == "a device, set by hand: 5 GFLOP/s, 2 ms a layer and pass"
