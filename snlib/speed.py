@@ -10,7 +10,7 @@ machine are long by chance. A run is like another with the same data set, networ
 scheme and suites of measurements, for some suites take longer than the training; if there is none,
 suites may differ, then the scheme, too; if there is none of these either, it takes what the model
 says of a machine whose two rates were measured just now, times what the device's records took
-beyond that: rates are those of one undisturbed step of a large net, a session has neither.
+beyond such rates, which are those of an undisturbed step.
 """
 
 from __future__ import annotations

@@ -118,6 +118,9 @@ def test_gains_take_whole_pairs_alone():
     assert found.loc["AlexNet FGM linf eps=0.1", "mean"] == pytest.approx(-0.5)
     assert found.loc["ResNet WRM", "seeds"] == 0 and math.isnan(found.loc["ResNet WRM", "mean"])
     assert list(found.index) == list(ENDS)
+    free = table[table["beta"] == INF]
+    free.attrs = table.attrs
+    assert (panels.gains({"curves_linf": free})["seeds"] == 0).all()
 
 
 def test_ends_are_printed_with_their_intervals_and_the_papers():

@@ -180,6 +180,7 @@ def _gains(panel: Panel, table: pd.DataFrame | None, window: int) -> pd.Series:
     if rows.empty:
         return pd.Series(dtype=float)
     last = curves.last_epochs(rows, window)["validation"].unstack("beta")
+    last = last.reindex(columns=[panel.beta, math.inf])  # half a pair may be recorded
     return (last[panel.beta] - last[math.inf]).dropna()
 
 
