@@ -37,7 +37,7 @@ def faults(notebook: nbformat.NotebookNode) -> list[str]:
     except nbformat.ValidationError as error:
         return [f"invalid: {error}"]
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    return [*form(notebook, code), *freshness(code), *style(code)]
+    return [*form(notebook, code), *freshness(code), *style(code), *needs(code)]
 
 
 def form(notebook: nbformat.NotebookNode, code: list) -> list[str]:
@@ -173,6 +173,25 @@ def test_a_good_notebook_has_no_fault() -> None:
     assert faults(good()) == []
 
 
+def needs(code: list) -> list[str]:
+    """Names taken from a cell of assertions, which `make workbook` lets end early."""
+    found, lost = [], set()
+    for cell in code:
+        try:
+            names = [
+                node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name)
+            ]
+        except SyntaxError:
+            continue
+        made = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+        used = {node.id for node in names} - made
+        found += [f"needs {name} of a cell of assertions" for name in sorted(used & lost)]
+        lost -= made
+        if re.search(r"^assert ", cell.source, re.M):
+            lost |= made
+    return found
+
+
 def source(text: str) -> Callable[[nbformat.NotebookNode], None]:
     """The last cell's source becomes `text`."""
 
@@ -219,6 +238,10 @@ FAULTS = {
     "uses torch.manual_seed(0)": source("torch.manual_seed(0)"),
     "trains in float32": source('snlib.fit(run, datasets.load("digits")).double()'),
     "lines of imports": source("import os\n" * 9),
+    "needs mean of a cell of assertions": lambda notebook: notebook.cells.extend(
+        new_code_cell(text, execution_count=count)
+        for count, text in ((3, "mean = 2 / 3\nassert mean < 1"), (4, "assert mean > 0"))
+    ),
 }
 
 
