@@ -166,6 +166,9 @@ def test_agreement_is_by_seed_and_names_the_best_budgets() -> None:
     # seed 1: of three pairs one in order, two not
     assert taus.to_dict() == pytest.approx({0: 1.0, 1: -1 / 3})
     assert best == {"pgm15_predicted": INF, "strongest": 2.0}
+    lines = strengths.in_words(pd.DataFrame(rows)).splitlines()
+    assert lines[0].split() == ["none", "paper", "log-odds", "strongest", "lost"]
+    assert lines[-1] == f"tau by seed: 1.00 -0.33 | best beta: {best}"
 
 
 def test_checks_are_one_row_a_run_weak_attacks_first(graded) -> None:

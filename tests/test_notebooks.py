@@ -178,17 +178,28 @@ def needs(code: list) -> list[str]:
     found, lost = [], set()
     for cell in code:
         try:
-            names = [
-                node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name)
-            ]
+            tree = ast.parse(cell.source)
         except SyntaxError:
             continue
-        made = {node.id for node in names if isinstance(node.ctx, ast.Store)}
-        used = {node.id for node in names} - made
-        found += [f"needs {name} of a cell of assertions" for name in sorted(used & lost)]
-        lost -= made
+        names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+        names.sort(key=lambda node: node.lineno)
+        inside = {  # of a comprehension alone
+            node.id
+            for part in ast.walk(tree)
+            if isinstance(part, ast.comprehension)
+            for node in ast.walk(part.target)
+            if isinstance(node, ast.Name)
+        }
+        made = {node.id: node.lineno for node in reversed(names) if isinstance(node.ctx, ast.Store)}
+        used = {
+            node.id
+            for node in names
+            if isinstance(node.ctx, ast.Load) and node.lineno <= made.get(node.id, node.lineno)
+        }
+        found += [f"needs {name} of a cell of assertions" for name in sorted(used & lost - inside)]
+        lost -= set(made)
         if re.search(r"^assert ", cell.source, re.M):
-            lost |= made
+            lost |= set(made) - inside
     return found
 
 
@@ -240,7 +251,7 @@ FAULTS = {
     "lines of imports": source("import os\n" * 9),
     "needs mean of a cell of assertions": lambda notebook: notebook.cells.extend(
         new_code_cell(text, execution_count=count)
-        for count, text in ((3, "mean = 2 / 3\nassert mean < 1"), (4, "assert mean > 0"))
+        for count, text in ((3, "mean = 2 / 3\nassert mean < 1"), (4, "mean = mean + 1"))
     ),
 }
 

@@ -6,7 +6,7 @@ Notebook 05 shows them below AlexNet's, which `snlib.figures.curves` draws.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -36,8 +36,10 @@ class Panel:
     beta: float
     eps: float | None = None
 
-    def rows(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Accuracies by epoch of the panel's runs, as `curves.by_epoch` returns them."""
+    def rows(self, table: pd.DataFrame | None) -> pd.DataFrame:
+        """Accuracies by epoch of the panel's runs, as `curves.by_epoch` has them; or no rows."""
+        if table is None:
+            return pd.DataFrame()
         chosen = (_setting(table, "net") == self.net) & (table["scheme"] == self.scheme)
         chosen &= table["beta"].isin([self.beta, math.inf])
         if self.eps is not None:
@@ -121,14 +123,11 @@ def ends(loaded: Mapping[str, pd.DataFrame | None], window: int = 10) -> pd.Data
         train_half and validation_half (of their 95 % intervals), seeds.
     """
     found = []
-    for name, (figure, key, panels) in FIGURES.items():
-        for panel in panels:
-            theirs = curves.published_panel(key, panel.title)
-            last = theirs.groupby(["sn", "split"])["accuracy"].last().unstack("split")
-            ours = _ends(panel, loaded.get(name), window)
-            for beta in (math.inf, panel.beta):
-                row = {"figure": figure, "panel": panel.title, "beta": beta}
-                found.append(row | dict(last.loc[not math.isinf(beta)]) | ours.get(beta, {}))
+    for figure, panel, rows, theirs in _each(loaded):
+        ours = _ends(rows, window)
+        for beta in (math.inf, panel.beta):
+            row = {"figure": figure, "panel": panel.title, "beta": beta}
+            found.append(row | dict(theirs.loc[not math.isinf(beta)]) | ours.get(beta, {}))
     here = [f"{split}_{what}" for split in curves.SPLITS for what in ("here", "half")]
     columns = ["figure", "panel", "beta", *curves.SPLITS, *here, "seeds"]
     table = pd.DataFrame(found).reindex(columns=columns)
@@ -162,21 +161,27 @@ def gains(loaded: Mapping[str, pd.DataFrame | None], window: int = 10) -> pd.Dat
         of its 95 % interval, NaN where nothing is recorded; seeds; paper, of its one run a side.
     """
     found = {}
-    for name, (_, key, panels) in FIGURES.items():
-        for panel in panels:
-            theirs = curves.published_panel(key, panel.title)
-            last = theirs[theirs["split"] == "validation"].groupby("sn")["accuracy"].last()
-            values = _gains(panel, loaded.get(name), window)
-            mean, half = statistics.interval(values) if len(values) else (math.nan, math.nan)
-            paper = 100 * float(last[True] - last[False])
-            row = {"mean": mean, "half": half, "seeds": len(values), "paper": paper}
-            found[panel.title] = row
+    for _, panel, rows, theirs in _each(loaded):
+        values = _gains(panel, rows, window)
+        mean, half = statistics.interval(values)
+        paper = 100 * float(theirs.loc[True, "validation"] - theirs.loc[False, "validation"])
+        found[panel.title] = {"mean": mean, "half": half, "seeds": len(values), "paper": paper}
     return pd.DataFrame.from_dict(found, orient="index").rename_axis("panel").astype({"seeds": int})
 
 
-def _gains(panel: Panel, table: pd.DataFrame | None, window: int) -> pd.Series:
+def _each(
+    loaded: Mapping[str, pd.DataFrame | None],
+) -> Iterator[tuple[str, Panel, pd.DataFrame, pd.DataFrame]]:
+    """Every panel: its figure, itself, our rows, and the paper's ends (a row a side by `sn`)."""
+    for name, (figure, key, panels) in FIGURES.items():
+        for panel in panels:
+            theirs = curves.published_panel(key, panel.title).groupby(["sn", "split"])
+            ends = theirs["accuracy"].last().unstack("split")
+            yield figure, panel, panel.rows(loaded.get(name)), ends
+
+
+def _gains(panel: Panel, rows: pd.DataFrame, window: int) -> pd.Series:
     """Validation accuracy with SN minus without, in points, by seed."""
-    rows = pd.DataFrame() if table is None else panel.rows(table)
     if rows.empty:
         return pd.Series(dtype=float)
     last = curves.last_epochs(rows, window)["validation"].unstack("beta")
@@ -184,8 +189,8 @@ def _gains(panel: Panel, table: pd.DataFrame | None, window: int) -> pd.Series:
     return (last[panel.beta] - last[math.inf]).dropna()
 
 
-def _ends(panel: Panel, table: pd.DataFrame | None, window: int) -> dict[float, dict[str, float]]:
-    rows = pd.DataFrame() if table is None else panel.rows(table)
+def _ends(rows: pd.DataFrame, window: int) -> dict[float, dict[str, float]]:
+    """Our columns of `ends` by budget."""
     if rows.empty:
         return {}
     means = curves.at_the_end(rows, window)

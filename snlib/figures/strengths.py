@@ -19,6 +19,9 @@ STRENGTHS = {
 }
 """Attacks from none to the strongest: label, colour, marker."""
 
+SHORT = {"pgm15_predicted": "paper", "pgm15_true": "true", "pgm15_log_odds": "log-odds"}
+"""Names of attacks for the heads of printed tables."""
+
 CHECKED = (
     *("none", "noise", "one_step", "pgm15_predicted", "pgm15_true", "pgm15_log_odds"),
     *("restarts", "targeted", "strongest", "square", "huge"),
@@ -68,6 +71,13 @@ def order(table: pd.DataFrame) -> pd.DataFrame:
         points = statistics.means(runs.reset_index(), ["beta"], name).set_index("beta")
         columns[name] = statistics.texts(points, ".1f")
     return pd.DataFrame(columns)
+
+
+def in_words(table: pd.DataFrame) -> str:
+    """`order` as text, and below it `agreement`."""
+    taus, best = agreement(table)
+    shown = order(table).rename(columns=SHORT).to_string()
+    return f"{shown}\ntau by seed: {' '.join(f'{tau:.2f}' for tau in taus)} | best beta: {best}"
 
 
 def lost(table: pd.DataFrame) -> pd.DataFrame:
