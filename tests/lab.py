@@ -87,7 +87,11 @@ PIXELS = """() => {
 }"""
 
 CURRENT = "window.jupyterapp.shell.currentWidget"
-IDLE = f"() => {CURRENT}?.sessionContext?.session?.kernel?.status === 'idle'"
+IDLE = """() => {
+    const current = window.jupyterapp?.shell.currentWidget;
+    return current?.sessionContext?.session?.kernel?.status === "idle";
+}"""
+"""Also of a page that is there before JupyterLab is: an error of a condition ends the wait."""
 
 
 def missing() -> str | None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from snlib import models, spectral
 from snlib.models import layers
@@ -137,3 +138,58 @@ def test_one_call_puts_the_budget_on_every_layer(name):
     assert {n for n, _ in spectral.constrained_layers(net)} == names
     net(torch.rand(2, *COLOUR)).sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
+def _strided_pointwise(net: nn.Module, x: torch.Tensor) -> list[tuple[int, ...]]:
+    """Weights of strided 1x1 convolutions whose gradient the backend is asked for."""
+    asked = []
+
+    class Listen(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func is torch.ops.aten.convolution_backward.default and args[-1][1]:
+                weight, stride = args[2], args[4]
+                if math.prod(weight.shape[2:]) == 1 and max(stride) > 1:
+                    asked.append(tuple(weight.shape))
+            return func(*args, **(kwargs or {}))
+
+    with Listen():
+        net(x).sum().backward()
+    return asked
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_no_net_asks_for_the_gradient_that_onednn_gets_wrong(name):
+    net = models.build(name, COLOUR, width=0.25)
+    x = torch.rand(2, *COLOUR, generator=torch.Generator().manual_seed(1))
+    assert _strided_pointwise(net, x) == []
+
+
+def test_that_gradient_is_noticed():
+    net = nn.Conv2d(3, 8, 1, 2)
+    assert _strided_pointwise(net, torch.rand(2, *COLOUR)) == [(8, 3, 1, 1)]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 7, 8, 12])
+@pytest.mark.parametrize(("stride", "side"), [(1, 7), (2, 14), (2, 7), (3, 8)])
+def test_a_projection_is_the_convolution_of_torch(channels, stride, side):
+    generator = torch.Generator().manual_seed(channels)
+    layer = layers.Projection(channels, 8, stride)
+    x = torch.randn(16, channels, side, side, generator=generator)
+    weight = layer.weight.detach().double().requires_grad_()
+    pixels = x.double().requires_grad_()
+    expected = nn.functional.conv2d(pixels, weight, stride=stride)
+    wanted = torch.autograd.grad(expected.square().sum(), (pixels, weight))
+
+    last = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    found = layer(last)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+    got = torch.autograd.grad(found.square().sum(), (last, layer.weight))
+    for ours, theirs in zip(got, wanted, strict=True):
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-4)
+
+    operator = spectral.operators.Operator(layer, x.shape[1:])
+    dense = operator.matrix(weight.detach())
+    assert operator.unrolls
+    assert torch.linalg.matrix_norm(dense, 2).item() == pytest.approx(
+        torch.linalg.matrix_norm(weight.detach()[..., 0, 0], 2).item(), rel=1e-12
+    )

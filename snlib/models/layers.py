@@ -87,6 +87,23 @@ def same_conv(
     return SameConv2d(in_channels, out_channels, kernel_size, stride, size=size, bias=bias)
 
 
+class Projection(nn.Conv2d):
+    """A 1x1 convolution without bias that takes every `stride`-th pixel first, and then mixes.
+
+    The sums are those of `nn.Conv2d`, whose gradient in the weight cannot be had safely: with a
+    stride, channels last and fewer channels than a vector register holds (8 with AVX2), oneDNN as
+    of torch 2.14.1 writes past its memory, which ends the process or gives wrong numbers
+    (uxlfoundation/oneDNN issue 6035).
+    """
+
+    def __init__(self, channels: int, out: int, stride: int) -> None:
+        super().__init__(channels, out, 1, stride, bias=False)
+
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        down, right = self.stride
+        return F.conv2d(x[..., ::down, ::right], weight, bias)
+
+
 class SameMaxPool2d(nn.Module):
     """Max-pooling with TensorFlow's SAME padding; the padded pixels never win."""
 

@@ -13,7 +13,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from snlib.models.layers import glorot_, widen
+from snlib.models.layers import Projection, glorot_, widen
 
 SIDES = (1, 32)  # every convolution pads; made for 28, with no stem that would halve larger images
 
@@ -23,7 +23,7 @@ class _Block(nn.Module):
 
     def __init__(self, channels: int, out: int, stride: int, project: bool) -> None:
         super().__init__()
-        self.projection = nn.Conv2d(channels, out, 1, stride, bias=False) if project else None
+        self.projection = Projection(channels, out, stride) if project else None
         # With a stride the authors pad one pixel on every side, not as SAME would.
         self.conv1 = nn.Conv2d(channels, out, 3, stride, padding=1, bias=False)
         self.conv2 = nn.Conv2d(out, out, 3, padding=1, bias=False)

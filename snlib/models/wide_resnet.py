@@ -12,7 +12,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from snlib.models.layers import stem_stride, widen
+from snlib.models.layers import Projection, stem_stride, widen
 
 SIDES = (1, math.inf)  # every convolution pads
 
@@ -26,7 +26,7 @@ class _Block(nn.Module):
         self.conv1 = nn.Conv2d(channels, out, 3, stride, padding=1, bias=False)
         self.conv2 = nn.Conv2d(out, out, 3, padding=1, bias=False)
         same = channels == out and stride == 1
-        self.projection = None if same else nn.Conv2d(channels, out, 1, stride, bias=False)
+        self.projection = None if same else Projection(channels, out, stride)
         self.act = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
