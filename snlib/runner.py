@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,10 @@ from snlib.runs import Run
 from snlib.worker import missing
 
 Plan = Mapping[Run, frozenset[str]]
+
+CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL}
+CRASHES |= {signal.SIGBUS} if hasattr(signal, "SIGBUS") else set()  # not on Windows
+"""What ends a process that went wrong by itself."""
 
 GRACE = 2.0
 """Seconds after the deadline in which runs that stop may still write their checkpoints."""
@@ -90,7 +95,7 @@ def execute(
 
     Raises:
         UserError: CUDA asked for and absent, a data set that cannot be had, no space left, a worker
-            killed from outside.
+            that crashed or was killed from outside.
     """
     check_device(device)
     todo = missing(plan, where)
@@ -150,15 +155,31 @@ def _side_by_side(
                 for task in ready:
                     _collect(tasks.pop(task), task, outcome, on_done)
         except concurrent.futures.process.BrokenProcessPool as error:
-            raise UserError(
-                "a worker process was killed from outside, most likely for want of memory. "
-                "Finished records are whole; give the same command again with fewer --workers."
-            ) from error
+            raise UserError(_how_broken(list((pool._processes or {}).values()))) from error
         finally:
             processes = list((pool._processes or {}).values())
             pool.shutdown(wait=False, cancel_futures=True)
             for process in processes:
                 process.kill()
+
+
+def _how_broken(processes: list[multiprocessing.process.BaseProcess]) -> str:
+    """In words how the first of a pool's processes ended; the pool then terminates the others."""
+    for process in processes:
+        process.join(10)
+    numbers = {-code for process in processes if (code := process.exitcode) and code < 0}
+    crashes = sorted(number for number in numbers if number in CRASHES)
+    if not crashes:
+        return (
+            "a worker process was killed from outside, most likely for want of memory. "
+            "Finished records are whole; give the same command again with fewer --workers."
+        )
+    names = ", ".join(signal.Signals(number).name for number in crashes)
+    return (
+        f"a worker process crashed ({names}): a fault of torch or below it, or of this processor, "
+        "not of the settings. Finished records are whole. PYTHONFAULTHANDLER=1 before the same "
+        "command shows where it crashes; other experiments can be run without it."
+    )
 
 
 def _collect(run: Run, task, outcome: Outcome, on_done) -> None:

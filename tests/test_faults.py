@@ -163,8 +163,11 @@ def test_one_killed_beside_another_that_waits(nursery, undisturbed, tmp_path):
     assert content(store) == undisturbed[0]
 
 
-@pytest.mark.parametrize("victim", ["command", "worker"])
-def test_the_command_line_survives_kill_9(nursery, undisturbed, tmp_path, victim):
+@pytest.mark.parametrize(
+    ("victim", "number"),
+    [("command", signal.SIGKILL), ("worker", signal.SIGKILL), ("worker", signal.SIGSEGV)],
+)
+def test_the_command_line_survives_a_sudden_end(nursery, undisturbed, tmp_path, victim, number):
     psutil = pytest.importorskip("psutil")
     process = tiny_experiment.start("run", "steady", "--store", tmp_path, "--workers", "1")
     store, parent = Store(tmp_path), psutil.Process(process.pid)
@@ -174,16 +177,18 @@ def test_the_command_line_survives_kill_9(nursery, undisturbed, tmp_path, victim
         time.sleep(0.01)
     children = parent.children()
     if victim == "command":
-        process.kill()
+        process.send_signal(number)
     else:
         for child in children:
             if "spawn_main" in " ".join(child.cmdline()):
-                child.kill()
+                child.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert not psutil.wait_procs(children, timeout=30)[1]  # nothing is left running
     if victim == "worker":
         assert process.returncode == 2 and "Traceback" not in err
-        assert "a worker process was killed from outside" in err and "--workers" in err
+        killed = number == signal.SIGKILL
+        assert ("a worker process was killed from outside" in err and "--workers" in err) == killed
+        assert ("a worker process crashed (SIGSEGV)" in err) != killed
     assert whole_or_absent(store) < len(RUNS)
     finish(nursery.start(store.root, tmp_path / "log"))
     assert content(store) == undisturbed[0]
