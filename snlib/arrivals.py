@@ -8,10 +8,11 @@ from pathlib import Path
 
 from snlib import results
 from snlib.errors import UserError, require
+from snlib.provenance import MADE
 from snlib.results import ENGINE
 from snlib.runs import Run
 
-TEXTS = ("data", "device", "software", "commit", "finished")
+TEXTS = ("data", *MADE)
 """What a record's provenance says in words."""
 
 TIME = "seconds"
@@ -61,10 +62,12 @@ def read(path: Path, source: str) -> Arrival:
 def _sound(record: Mapping) -> bool:
     """Whether everything that a table takes of a record has the type that it should."""
     about, rows, suites = record["provenance"], record["rows"], record["suites"]
+    trained = about.get("trained", about) if isinstance(about, dict) else None
     words = [word for name, column in rows.items() if name not in ("x", "value") for word in column]
     return (
-        isinstance(about, dict)
+        isinstance(trained, dict)
         and all(isinstance(about.get(key), str) for key in TEXTS)
+        and all(isinstance(trained.get(key), str) for key in MADE)
         and _number(about.get("seconds"))
         and _number(record.get("mean_norm"))
         and isinstance(record["diverged"], bool)

@@ -42,7 +42,7 @@ ENGINE = 1
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of results: `records/`, the tables, and `.work/` for what is unfinished."""
+    """A folder of results: `records/`, the tables, `nets/`, and `.work/` for what is unfinished."""
 
     root: Path
 
@@ -59,6 +59,9 @@ class Store:
 
     def checkpoint_path(self, name: str) -> Path:
         return self.work / f"{name}.pt"
+
+    def net_path(self, name: str) -> Path:
+        return self.root / "nets" / f"{name}.pt"
 
     def lock_path(self, name: str) -> Path:
         return self.work / f"{name}.lock"

@@ -76,6 +76,7 @@ def execute(
     on_progress: Callable[[str, float], None] | None = None,
     on_done: Callable[[Run, str], None] | None = None,
     capture: bool = False,
+    keep_nets: bool = False,
 ) -> Outcome:
     """Train and measure every missing run of a plan.
 
@@ -92,6 +93,8 @@ def execute(
         on_progress: called with a run's name and the fraction of its epochs done.
         on_done: called with each run and how it ended ("done", "diverged", "failed: ...").
         capture: whether training steps are recorded and replayed as CUDA graphs.
+        keep_nets: whether trained nets are kept (`snlib.nets`); those that were are measured
+            without training in any case, unless how long that takes is wanted.
 
     Raises:
         UserError: CUDA asked for and absent, a data set that cannot be had, no space left, a worker
@@ -107,9 +110,10 @@ def execute(
     require(workers is None or workers >= 1, f"workers is {workers}; it must be an integer >= 1.")
     from snlib import room  # it needs torch, as the load of the data did
 
+    options = capture, keep_nets
     for part, there in room.turns(device, todo, workers):
         jobs = [
-            (run, suites, where, device, data_root, deadline, (least or {}).get(run, 0.0), capture)
+            (run, suites, where, device, data_root, deadline, (least or {}).get(run, 0.0), *options)
             for run, suites in part.items()
         ]
         _side_by_side(jobs, there.workers, outcome, deadline, on_progress, on_done)

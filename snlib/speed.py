@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from snlib import costs, models, worker
+from snlib import costs, models, provenance
 from snlib.costs import Machine
 from snlib.runs import OF_TRAINING, Run
 
@@ -100,7 +100,7 @@ def learned(records: Records, device: str = "cpu") -> Speed:
         records: runs and their records; those made on another device count for nothing.
         device: "cpu", "cuda", ...; rates are measured on it only if they are asked for.
     """
-    name = worker.device_name(device)
+    name = provenance.device_name(device)
     made = {
         run: record for run, record in records.items() if record["provenance"].get("device") == name
     }

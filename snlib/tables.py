@@ -95,6 +95,7 @@ def _header(
     chosen: Experiment, scale: str, runs: list, columns: list[str], records: list[Mapping]
 ) -> dict[str, object]:
     about = [record["provenance"] for record in records]
+    makers = about + [entry["trained"] for entry in about if "trained" in entry]
     common = {key: plain(value) for key, value in runs[0].settings().items() if key not in columns}
     return {
         "experiment": chosen.name,
@@ -108,9 +109,9 @@ def _header(
         "done": len(records),
         "diverged": sum(bool(record["diverged"]) for record in records),
         "seeds": sorted({record["settings"]["seed"] for record in records}),
-        "devices": sorted({entry["device"] for entry in about}),
-        "software": sorted({entry["software"] for entry in about}),
-        "commits": sorted({entry["commit"] for entry in about}),
+        "devices": sorted({entry["device"] for entry in makers}),
+        "software": sorted({entry["software"] for entry in makers}),
+        "commits": sorted({entry["commit"] for entry in makers}),
         "hours": round(sum(entry["seconds"] for entry in about) / 3600, 3),
         "finished": max(entry["finished"] for entry in about),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from snlib import checkpoints, models, precision, spectral
+from snlib import checkpoints, datasets, models, precision, spectral
 from snlib.attacks import Attack, Clip
 from snlib.checkpoints import HISTORY, Best, Fitted
 from snlib.datasets import Data
@@ -26,6 +27,26 @@ STOP_WINDOW = 5
 
 class Stopped(Exception):
     """Training was broken off on request; its checkpoint holds what was done."""
+
+
+def data_of(run: Run, root: Path | None = None) -> Data:
+    """The images that a run trains on and is measured on; the last few sets are remembered.
+
+    Args:
+        run: the settings.
+        root: folder of the data sets; None means the repository's `data/`.
+
+    Raises:
+        UserError: the data set is unknown, or cannot be had.
+    """
+    return _images(run.data, run.train_size, run.labels, run.validation, root)
+
+
+@functools.lru_cache(maxsize=4)
+def _images(name: str, train_size: int | None, labels: str, validation: str, root: Path | None):
+    return datasets.load(
+        name, root=root, train_size=train_size, labels=labels, validation=validation
+    )
 
 
 def attack_of(run: Run, data: Data) -> Attack:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import multiprocessing
 import os
-import platform
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from snlib import results
+from snlib import provenance, results
 from snlib.deadlines import Until
 from snlib.results import Store
 from snlib.runs import Run
@@ -75,18 +72,11 @@ def missing(plan: Plan, where: Store) -> dict[Run, frozenset[str]]:
     return absent
 
 
-@functools.lru_cache(maxsize=4)
-def _data(name: str, train_size: int | None, labels: str, validation: str, root: Path | None):
-    from snlib import datasets
+def load_data(run: Run, root: Path | None = None) -> Data:
+    """`training.data_of`, for processes that do without torch until then."""
+    from snlib import training
 
-    return datasets.load(
-        name, root=root, train_size=train_size, labels=labels, validation=validation
-    )
-
-
-def load_data(run: Run, root: Path | None = None):
-    """The images that a run trains on and is measured on."""
-    return _data(run.data, run.train_size, run.labels, run.validation, root)
+    return training.data_of(run, root)
 
 
 def work_alone(
@@ -98,6 +88,7 @@ def work_alone(
     deadline: float | None,
     least: float = 0.0,
     capture: bool = False,
+    keep_net: bool = False,
 ) -> str:
     """As `work`, unless another process has the record ready, or the deadline comes too soon: in
     less than `least` seconds, those of one epoch of the run."""
@@ -110,7 +101,7 @@ def work_alone(
             return "done"
         for path in (where.record_path(run.name), checkpoint_of(where, run.name)):
             results.sweep(path)
-        return work(run, suites, where, device, data_root, deadline, capture)
+        return work(run, suites, where, device, data_root, deadline, capture, keep_net)
 
 
 @contextlib.contextmanager
@@ -138,8 +129,11 @@ def work(
     data_root: Path | None = None,
     deadline: float | None = None,
     capture: bool = False,
+    keep_net: bool = False,
 ) -> str:
     """Train and measure one run and write its record.
+
+    A net that was kept is measured without training, unless how long that takes is wanted.
 
     Returns:
         "done", "diverged", or "unfinished" if the deadline came first (a checkpoint is left).
@@ -155,8 +149,11 @@ def work(
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     suites = suites | measured(run, where)
     data = load_data(run, data_root)
+    net = where.net_path(run.name)
+    kept = {"kept": net if net.exists() and "runtime" not in suites else None}
+    kept |= {"keep_to": net if keep_net else None}
     record = record_of(
-        run, suites, data, checkpoint, device=device, on_epoch=on_epoch, capture=capture
+        run, suites, data, checkpoint, device=device, on_epoch=on_epoch, capture=capture, **kept
     )
     if record is None:
         return "unfinished"
@@ -182,6 +179,8 @@ def record_of(
     checkpoint_seconds: float = 30.0,
     team: Team | None = None,
     capture: bool = False,
+    kept: Path | None = None,
+    keep_to: Path | None = None,
 ) -> dict | None:
     """Train and measure one run.
 
@@ -195,11 +194,13 @@ def record_of(
         checkpoint_seconds: least time between two checkpoints.
         team: the processes that train this net together; the first of them measures.
         capture: as `training.fit` takes it.
+        kept: the file of the run's trained net (`snlib.nets`), to measure that; None trains one.
+        keep_to: where to keep the net that was trained; None keeps none.
 
     Returns:
         The record, not yet written; None if broken off, and to all of a team but the first.
     """
-    from snlib import precision, training
+    from snlib import nets, precision, training
     from snlib.measurements import measure
 
     begun = time.monotonic()
@@ -207,24 +208,30 @@ def record_of(
     def after(fitted) -> bool:
         return on_epoch is not None and on_epoch(fitted.epochs / run.epochs)
 
-    try:
-        fitted = training.fit(
-            run,
-            data,
-            device=device,
-            checkpoint=checkpoint,
-            checkpoint_seconds=checkpoint_seconds,
-            on_epoch=after,
-            team=team,
-            capture=capture,
-        )
-    except training.Stopped:
-        return None
-    if team is not None and not team.first:
-        return None
+    elsewhere = {}
+    if kept is not None:
+        fitted, elsewhere["trained"] = nets.load(kept, run, data, device)
+    else:
+        try:
+            fitted = training.fit(
+                run,
+                data,
+                device=device,
+                checkpoint=checkpoint,
+                checkpoint_seconds=checkpoint_seconds,
+                on_epoch=after,
+                team=team,
+                capture=capture,
+            )
+        except training.Stopped:
+            return None
+        if team is not None and not team.first:
+            return None
+        if keep_to is not None:
+            nets.keep(keep_to, run, fitted, provenance.made(device))
     with precision.products("float32", device):
         rows = measure(run, fitted, data, suites, device)
-    trained = sum(fitted.history["seconds"])
+    trained, spent = sum(fitted.history["seconds"]), time.monotonic() - begun
     return {
         "settings": run.settings(),
         "diverged": fitted.diverged,
@@ -236,47 +243,8 @@ def record_of(
         "rows": rows,
         "provenance": {
             "data": data.title,
-            "device": device_name(device),
-            "software": software(),
-            "commit": commit(),
-            "seconds": round(max(trained, time.monotonic() - begun), 1),
-            "finished": time.strftime("%Y-%m-%d", time.gmtime()),
+            "seconds": round(max(trained, spent) if kept is None else trained + spent, 1),
+            **provenance.made(device),
+            **elsewhere,
         },
     }
-
-
-def device_name(device: str) -> str:
-    """What computes, for a record."""
-    import torch
-
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
-    name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-                break
-    return f"CPU ({name}, one thread)"
-
-
-def software() -> str:
-    """What computed with, for a record."""
-    import torch
-
-    return f"Python {platform.python_version()}, torch {torch.__version__}"
-
-
-@functools.lru_cache(maxsize=1)
-def commit() -> str:
-    """The commit of the code, with a + where files differ from it; "unknown" outside git."""
-    try:
-        git = functools.partial(
-            subprocess.run, cwd=results.ROOT, capture_output=True, text=True, timeout=10, check=True
-        )
-        changed = git(["git", "status", "--porcelain", "--", "snlib"]).stdout.strip()
-        return git(["git", "rev-parse", "--short=10", "HEAD"]).stdout.strip() + (
-            "+" if changed else ""
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"

@@ -15,7 +15,7 @@ import pytest
 import tiny_experiment
 from tiny_experiment import SLOW, STEADY, TINY
 
-from snlib import checkpoints, experiments, journal, results, speed, worker
+from snlib import checkpoints, experiments, journal, provenance, results, speed, worker
 from snlib.__main__ import main
 from snlib.costs import Machine
 from snlib.results import Store
@@ -133,7 +133,7 @@ def test_status(computed, capsys):
     assert lines["queued"] == "3 (1 with a checkpoint)"
     (failed,) = [line for line in out.splitlines() if second.name in line]
     assert failed.endswith(": out of memory on cuda: lower batch_size")
-    assert f"on {worker.device_name('cpu')}, from 4 of its records" in lines["speed"]
+    assert f"on {provenance.device_name('cpu')}, from 4 of its records" in lines["speed"]
     assert re.fullmatch(r"about \d+ \w+, \d+ side by side on this machine", lines["left"])
     assert main(["status", "tiny", "--store", str(store.root)]) == 0  # all done
     assert set(said(capsys.readouterr().out)) == {"scale", "done", "running", "queued", "failed"}

@@ -15,7 +15,7 @@ import tiny_experiment
 import torch
 from tiny_experiment import SLOW, SMALL, STEADY
 
-from snlib import cluster, results, runner, worker
+from snlib import cluster, provenance, results, runner, worker
 from snlib.cluster import connection, driver
 from snlib.errors import UserError
 from snlib.results import Store, load_record
@@ -169,7 +169,7 @@ def test_the_same_records_as_without_ray(nodes, store, at_home):
     assert not outcome.failed and not outcome.unfinished
     assert_complete(PLAN, store, watch, at_home)
     record = load_record(next(iter(PLAN)).name, store)
-    assert record["provenance"]["commit"] == worker.commit()
+    assert record["provenance"]["commit"] == provenance.commit()
     again = Watch()
     assert carry_out(PLAN, store, nodes, again) == runner.Outcome() and not again.ended
 

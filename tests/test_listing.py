@@ -10,7 +10,7 @@ import pytest
 import tiny_experiment
 from tiny_experiment import TINY
 
-from snlib import costs, experiments, listing, results, room, speed, worker
+from snlib import costs, experiments, listing, provenance, results, room, speed
 from snlib.experiments import EXPERIMENTS, experiment, settings_of
 from snlib.experiments.catalogue import ITEMS, stands_for
 from snlib.experiments.table1 import published_configurations
@@ -34,7 +34,7 @@ def tiny(monkeypatch):
 
 
 def recorded(run: Run, store: Store, seconds: float, device: str | None = None, suites=SUITES):
-    about = {"seconds": seconds, "device": device or worker.device_name("cpu")}
+    about = {"seconds": seconds, "device": device or provenance.device_name("cpu")}
     results.save_record(
         {"settings": run.settings(), "suites": suites, "diverged": False, "mean_norm": 3.5,
          "rows": {key: [0.0] for key in COLUMNS}, "provenance": about}, store,

@@ -6,12 +6,12 @@ import dataclasses
 
 import pytest
 
-from snlib import costs, speed, worker
+from snlib import costs, provenance, speed
 from snlib.costs import Machine
 from snlib.runs import OF_TRAINING, Run
 from snlib.speed import Speed, calibrated, learned
 
-HERE = worker.device_name("cpu")
+HERE = provenance.device_name("cpu")
 
 
 def record(seconds: float, device: str = HERE) -> dict:

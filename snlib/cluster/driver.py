@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
-from snlib import interrupts, results, worker
+from snlib import interrupts, provenance, results, worker
 from snlib.cluster import nodes, versions
 from snlib.errors import UserError
 from snlib.files import write_atomically
@@ -220,7 +220,7 @@ class Driver:
             self._end(run, "unfinished")
             return
         # The same sources were there, whatever became of their history.
-        record["provenance"]["commit"] = worker.commit()
+        record["provenance"]["commit"] = provenance.commit()
         results.save_record(record, self.where)
         checkpoint.unlink(missing_ok=True)
         self._end(run, "diverged" if record["diverged"] else "done")

@@ -9,7 +9,7 @@ import platform
 from pathlib import Path
 from types import ModuleType
 
-from snlib import results, worker
+from snlib import provenance, results
 from snlib.errors import UserError
 
 PATIENCE = 180.0
@@ -47,7 +47,7 @@ def here() -> dict[str, str]:
         "engine": str(results.ENGINE),
         "code": digest.hexdigest()[:10],
         "torch": importlib.metadata.version("torch").partition("+")[0],
-        "commit": worker.commit(),
+        "commit": provenance.commit(),
         "node": platform.node(),
     }
 

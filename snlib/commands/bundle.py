@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from snlib import bundles, experiments, results, worker
+from snlib import bundles, experiments, provenance, results
 from snlib.commands import options as shared
 from snlib.errors import require
 from snlib.results import Store
@@ -70,7 +70,7 @@ def pack(
         runs,
         tables=[f"{name}.{scale}" for name in names],
         checkpoints=checkpoints,
-        commit=worker.commit(),
+        commit=provenance.commit(),
         part_bytes=part_bytes,
     )
     for part in written:

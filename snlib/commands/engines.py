@@ -27,6 +27,11 @@ def add(run: argparse.ArgumentParser) -> None:
         help="on a GPU: record each training step once and replay it as a CUDA graph",
     )
     run.add_argument(
+        "--keep-nets",
+        action="store_true",
+        help="keep each trained net beside its record, to measure more of it without training",
+    )
+    run.add_argument(
         "--parallel",
         choices=["data"],
         help="one run at a time, each batch shared out to the processes that torchrun started",
@@ -62,10 +67,12 @@ def execute(
         options.cluster is None or options.parallel is None,
         "--cluster and --parallel exclude each other: many runs side by side, or one over GPUs.",
     )
-    require(
-        not options.capture or (options.cluster is None and options.parallel is None),
-        "--capture goes with runs at home alone, not with --cluster or --parallel.",
-    )
+    for name in ("capture", "keep_nets"):
+        require(
+            not getattr(options, name) or (options.cluster is None and options.parallel is None),
+            f"--{name.replace('_', '-')} goes with runs at home alone, not with --cluster or "
+            "--parallel.",
+        )
     if options.parallel is not None:
         from snlib import parallel, team
 
@@ -81,7 +88,8 @@ def execute(
     )
     common |= {"device": options.device, "workers": options.workers}
     if options.cluster is None:
-        return runner.execute(plan, where, capture=options.capture, **common)
+        common |= {"capture": options.capture, "keep_nets": options.keep_nets}
+        return runner.execute(plan, where, **common)
     from snlib import cluster
 
     return cluster.execute(
