@@ -193,3 +193,22 @@ def test_a_projection_is_the_convolution_of_torch(channels, stride, side):
     assert torch.linalg.matrix_norm(dense, 2).item() == pytest.approx(
         torch.linalg.matrix_norm(weight.detach()[..., 0, 0], 2).item(), rel=1e-12
     )
+
+
+# Of these a second pass is another function: of the masks drawn, or of the batch.
+DETERMINISTIC = [name for name in models.NAMES if "dropout" not in name]
+
+
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_gradients_as_in_training_are_those_of_double_precision(name):
+    net = models.build(name, COLOUR, width=0.25, seed=1).eval()
+    exact = copy.deepcopy(net).double()
+    x = torch.rand(8, *COLOUR, generator=torch.Generator().manual_seed(1))
+    net = net.to(memory_format=torch.channels_last)
+    got = net(x.contiguous(memory_format=torch.channels_last))
+    expected = exact(x.double())
+    got.square().sum().backward()
+    expected.square().sum().backward()
+    for (place, ours), theirs in zip(net.named_parameters(), exact.parameters(), strict=True):
+        size = theirs.grad.norm()
+        assert (ours.grad.double() - theirs.grad).norm() <= 1e-4 * size + 1e-12, place
