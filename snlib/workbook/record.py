@@ -68,6 +68,7 @@ def record(path: Path, *, timeout: int = 120) -> None:
         notebook,
         timeout=timeout,
         kernel_name=KERNEL["name"],
+        extra_arguments=["--log-level=ERROR"],  # a kernel warns that this machine could listen in
         resources={"metadata": {"path": str(path.parent)}},
     )
     try:
