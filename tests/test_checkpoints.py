@@ -10,7 +10,9 @@ import subprocess
 import sys
 
 import pytest
+import threads
 import torch
+from hostile import Hostile
 
 from snlib import datasets, training
 from snlib.errors import UserError
@@ -87,14 +89,10 @@ torch.save([fitted.net.state_dict(), fitted.history], sys.argv[3])
 def test_another_process_goes_on_to_the_last_bit(data, tmp_path):
     settings = TINY | dict(epochs=3, scheme="fgm", beta=1.3)
     run, file, out = Run.of(**settings), tmp_path / "run.pt", tmp_path / "out.pt"
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with threads.one_thread():
         whole = training.fit(run, data)
         with pytest.raises(training.Stopped):
             training.fit(run, data, checkpoint=file, on_epoch=lambda _: True)
-    finally:
-        torch.set_num_threads(threads)
     command = [sys.executable, "-c", FINISH, json.dumps(settings), str(file), str(out)]
     subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
     state, history = torch.load(out, weights_only=True)
@@ -113,16 +111,6 @@ def test_checkpoints_are_written_by_the_clock_and_replace_one_another(data, tmp_
     other = tmp_path / "other.pt"
     training.fit(run, data, checkpoint=other, checkpoint_seconds=1e9)
     assert not other.exists()
-
-
-class Hostile:
-    """A pickle that creates a file when it is loaded."""
-
-    def __init__(self, path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return (open, (str(self.path), "w"))
 
 
 @pytest.mark.parametrize("kind", ["truncated", "empty", "text", "pickle", "torch", "other net"])

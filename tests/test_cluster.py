@@ -11,6 +11,7 @@ import types
 from pathlib import Path
 
 import pytest
+import threads
 import tiny_experiment
 import torch
 from tiny_experiment import SLOW, SMALL, STEADY
@@ -99,11 +100,9 @@ def store(tmp_path) -> Store:
 def at_home(tmp_path_factory):
     """The records of both plans, made without Ray."""
     store = Store(tmp_path_factory.mktemp("home"))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    for run, suites in {**PLAN, **LONG}.items():
-        worker.work_alone(run, suites, store, "cpu", None, None)
-    torch.set_num_threads(threads)
+    with threads.one_thread():
+        for run, suites in {**PLAN, **LONG}.items():
+            worker.work_alone(run, suites, store, "cpu", None, None)
     return content(store, {**PLAN, **LONG})
 
 

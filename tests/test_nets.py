@@ -7,7 +7,9 @@ import math
 import time
 
 import pytest
+import threads
 import torch
+from hostile import Hostile
 from tiny_experiment import TINY as EXPERIMENT
 from tiny_experiment import start
 
@@ -38,11 +40,9 @@ def store(tmp_path) -> Store:
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def as_a_worker():
+    with threads.one_thread():
+        yield
 
 
 def no_training(*_, **__):
@@ -100,16 +100,6 @@ def test_how_long_training_takes_is_not_asked_of_a_kept_net(store, monkeypatch):
     monkeypatch.setattr(training, "fit", no_training)
     with pytest.raises(AssertionError, match="trained again"):
         worker.work(run, frozenset({"runtime"}), store)
-
-
-class Hostile:
-    """A pickle that creates a file when it is loaded."""
-
-    def __init__(self, path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return (open, (str(self.path), "w"))
 
 
 @pytest.mark.parametrize("kind", ["truncated", "text", "hostile", "shapeless", "another run's"])

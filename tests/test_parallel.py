@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import threads
 import torch
 from tiny_experiment import EXPERIMENTS, TINY
 from two_ranks import RUNS
@@ -50,10 +51,8 @@ def ranks(tmp_path_factory):
 @pytest.fixture(scope="module")
 def alone():
     """The same trainings by this process."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield {name: training.fit(run, worker.load_data(run)) for name, run in RUNS.items()}
-    torch.set_num_threads(threads)
+    with threads.one_thread():
+        yield {name: training.fit(run, worker.load_data(run)) for name, run in RUNS.items()}
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import threads
 import torch
 from tiny_experiment import SMALL, TINY
 
@@ -29,11 +30,9 @@ def store(tmp_path) -> Store:
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def as_a_worker():
+    with threads.one_thread():
+        yield
 
 
 @pytest.mark.parametrize(
