@@ -1,7 +1,7 @@
 """Trained nets kept beside their records, to look at or to measure more of, without training.
 
-    python -m snlib run gap --scale laptop --keep-nets
-    net = nets.trained(run)                     # at its trained weights, under its budget
+    python -m snlib run gap --keep-nets --store build/mine
+    net = nets.trained(run, "build/mine")       # at its trained weights, under its budget
 
 A kept net is the state of the network, its history, and where, when and by which code it was
 trained. What is measured of it later says both in its record.

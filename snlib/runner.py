@@ -93,15 +93,16 @@ def execute(
         on_progress: called with a run's name and the fraction of its epochs done.
         on_done: called with each run and how it ended ("done", "diverged", "failed: ...").
         capture: whether training steps are recorded and replayed as CUDA graphs.
-        keep_nets: whether trained nets are kept (`snlib.nets`); those that were are measured
-            without training in any case, unless how long that takes is wanted.
+        keep_nets: whether trained nets are kept (`snlib.nets`); then a run without one is trained,
+            even if it has a record, which gives way to that of the kept net. In any case nets that
+            were kept are measured without training, unless how long that takes is wanted.
 
     Raises:
         UserError: CUDA asked for and absent, a data set that cannot be had, no space left, a worker
             that crashed or was killed from outside.
     """
     check_device(device)
-    todo = missing(plan, where)
+    todo = missing(plan, where, nets=keep_nets)
     outcome = Outcome()
     if not todo:
         return outcome

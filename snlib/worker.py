@@ -62,12 +62,17 @@ def _follow_parent() -> None:
         os._exit(1)
 
 
-def missing(plan: Plan, where: Store) -> dict[Run, frozenset[str]]:
-    """The part of a plan that has no record, or a record that lacks a suite of measurements."""
+def missing(plan: Plan, where: Store, *, nets: bool = False) -> dict[Run, frozenset[str]]:
+    """The part of a plan that has no record, or a record that lacks a suite of measurements.
+
+    Args:
+        nets: whether a run of which no net was kept is missing, too.
+    """
     absent = {}
     for run, suites in plan.items():
         record = results.load_record(run.name, where)
-        if record is None or not suites <= set(record["suites"]):
+        unkept = nets and not where.net_path(run.name).exists()
+        if unkept or record is None or not suites <= set(record["suites"]):
             absent[run] = suites
     return absent
 
@@ -97,7 +102,7 @@ def work_alone(
     with sole_worker(where, run, deadline) as alone:
         if not alone:
             return "unfinished"
-        if not missing({run: suites}, where):
+        if not missing({run: suites}, where, nets=keep_net):
             return "done"
         for path in (where.record_path(run.name), checkpoint_of(where, run.name)):
             results.sweep(path)

@@ -137,8 +137,10 @@ def test_a_table_names_the_code_that_trained_and_the_code_that_measured(store, m
 
 
 def test_the_command_line_keeps_them_at_home_alone(store):
-    process = start("run", "tiny", "--store", store.root, "--workers", "1", "--keep-nets")
-    assert process.communicate(timeout=120)[1] == "" and process.returncode == 0
+    for option in ([], ["--keep-nets"]):  # also of runs that have a record
+        assert not (store.root / "nets").exists()
+        process = start("run", "tiny", "--store", store.root, "--workers", "1", *option)
+        assert process.communicate(timeout=120)[1] == "" and process.returncode == 0
     kept = sorted(path.stem for path in (store.root / "nets").iterdir())
     assert kept == sorted(run.name for run in EXPERIMENT.at("quick"))
     process = start("run", "tiny", "--store", store.root, "--keep-nets", "--cluster", "ray")

@@ -59,7 +59,7 @@ def execute(options: argparse.Namespace) -> int:
     plan = priority.ordered(experiments.plan(names, scale), scale)
     if options.first is not None:
         plan = dict(list(plan.items())[: options.first])
-    todo = runner.missing(plan, where)
+    todo = runner.missing(plan, where, nets=options.keep_nets)
     limits: dict[str, object] = {}
     speaks = engines.speaks(options)
     terminal = speaks and sys.stderr.isatty()
