@@ -176,6 +176,17 @@ def test_on_a_part_of_the_images_ours_stand_above():
     assert ours.lines[0].get_xdata() == pytest.approx([1, 2, 3, 4])
 
 
+def test_a_panel_without_records_says_so_beside_those_that_have_some():
+    table = table_of("curves_elu", "laptop")
+    part = table[table["scheme"] != "pgm"]
+    part.attrs = table.attrs
+    figure = panels.further_curves({"curves_elu": part})
+    said = [[text.get_text() for text in ax.texts] for ax in figure.axes]
+    assert said[:3] == [[], ["not recorded"], []] and not any(said[3:])
+    empty = figure.axes[1]
+    assert not empty.lines and not len(empty.get_xticks()) and empty.get_title().count("PGM")
+
+
 def test_missing_tables_are_none_and_broken_ones_are_said(monkeypatch):
     assert panels.load("quick") == dict.fromkeys(panels.FIGURES)
     assert set(panels.load("paper@mnist").values()) == {None}

@@ -250,6 +250,9 @@ def _draw(
     rows = panel.rows(table)
     if not rows.empty:
         curves.draw_epochs(ax, rows, window, in_steps=in_steps)
+    elif not in_steps:  # else the paper's curves stand there
+        ax.text(0.5, 0.5, "not recorded", transform=ax.transAxes, ha="center", color="#888888")
+        ax.set_xticks([])
     return rows
 
 
