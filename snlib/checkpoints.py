@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from snlib.errors import UserError
+from snlib.errors import UserError, require
 from snlib.results import write_atomically
 from snlib.runs import Run
 
@@ -54,6 +56,56 @@ class Fitted:
         return len(self.history["epoch"])
 
 
+def write(path: Path, run: Run, fitted: Fitted, **more: object) -> None:
+    """Write what training left so far, and more; it replaces the file before only when it is whole.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    buffer = io.BytesIO()
+    state = {
+        "run": run.name,
+        "history": json.dumps(fitted.history),
+        "diverged": fitted.diverged,
+        "net": fitted.net.state_dict(),
+    }
+    torch.save(state | more, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+@contextlib.contextmanager
+def opened(path: Path, name: str, what: str, remedy: str = "") -> Iterator[dict]:
+    """What `write` put into a file; whatever goes wrong inside is the file's fault.
+
+    Args:
+        path: the file, which may come from anywhere: plain tensors, numbers and text, or an error.
+        name: of the run that it should be of.
+        what: the file is, for the message.
+        remedy: what to do, for the message.
+
+    Raises:
+        UserError: if the file is damaged or hostile (it is never executed) or another run's.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        owner = state["run"]
+        require(owner == name, f"{what} {path} belongs to run {owner}, not {name}{remedy}.")
+        yield state
+    except UserError:
+        raise
+    except Exception as error:  # torch reports a damaged or hostile file in many ways
+        raise UserError(
+            f"{what} {path} cannot be read ({type(error).__name__}){remedy}."
+        ) from error
+
+
+def put_back(fitted: Fitted, state: dict) -> None:
+    """Give a net and its history what `opened` found."""
+    fitted.net.load_state_dict(state["net"])
+    fitted.history.update(json.loads(state["history"]))
+    fitted.diverged = bool(state["diverged"])
+
+
 def save(
     path: Path,
     run: Run,
@@ -61,36 +113,20 @@ def save(
     optimizer: torch.optim.Optimizer,
     shuffle: torch.Generator,
 ) -> None:
-    """Write a checkpoint that replaces the one before only when it is whole."""
-    buffer = io.BytesIO()
-    state = {
-        "run": run.name,
-        "history": json.dumps(fitted.history),
-        "diverged": fitted.diverged,
-        "net": fitted.net.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "shuffle": shuffle.get_state(),
-        "best": None if fitted.best is None else vars(fitted.best),
-    }
-    torch.save(state, buffer)
-    write_atomically(path, buffer.getvalue())
+    """Write a checkpoint, from which training goes on."""
+    more = {"optimizer": optimizer.state_dict(), "shuffle": shuffle.get_state()}
+    more["best"] = None if fitted.best is None else vars(fitted.best)
+    write(path, run, fitted, **more)
 
 
 def look(path: Path, name: str) -> int:
-    """How many epochs a checkpoint of run `name` holds; nothing in it is executed.
+    """How many epochs a checkpoint of run `name` holds.
 
     Raises:
-        UserError: if the file is damaged or hostile, or another run's.
+        UserError: as `opened`.
     """
-    try:
-        # The file may come from anywhere: plain tensors, numbers and text, or an error.
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        owner, epochs = state["run"], len(json.loads(state["history"])["epoch"])
-    except Exception as error:
-        raise UserError(f"checkpoint {path} cannot be read ({type(error).__name__}).") from error
-    if owner != name:
-        raise UserError(f"checkpoint {path} belongs to run {owner}, not {name}.")
-    return epochs
+    with opened(path, name, "checkpoint") as state:
+        return len(json.loads(state["history"])["epoch"])
 
 
 def resume(
@@ -103,23 +139,11 @@ def resume(
     """Put the state of a checkpoint into a net, its history, its optimizer and the image order.
 
     Raises:
-        UserError: if the file is damaged or hostile (it is never executed) or another run's.
+        UserError: as `opened`.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        owner = state["run"]
-        if owner == run.name:
-            fitted.net.load_state_dict(state["net"])
-            optimizer.load_state_dict(state["optimizer"])
-            shuffle.set_state(state["shuffle"])
-            fitted.history.update(json.loads(state["history"]))
-            fitted.diverged = bool(state["diverged"])
-            if state["best"] is not None:
-                fitted.best = Best(**state["best"])
-    except Exception as error:  # torch reports a damaged or hostile file in many ways
-        raise UserError(
-            f"checkpoint {path} cannot be read ({type(error).__name__}); delete it to start this "
-            "run afresh."
-        ) from error
-    if owner != run.name:
-        raise UserError(f"checkpoint {path} belongs to run {owner}, not {run.name}; delete it.")
+    with opened(path, run.name, "checkpoint", "; delete it to start this run afresh") as state:
+        put_back(fitted, state)
+        optimizer.load_state_dict(state["optimizer"])
+        shuffle.set_state(state["shuffle"])
+        if state["best"] is not None:
+            fitted.best = Best(**state["best"])

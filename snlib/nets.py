@@ -9,19 +9,16 @@ trained. What is measured of it later says both in its record.
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from snlib import results, training
+from snlib import checkpoints, results, training
 from snlib.checkpoints import Best, Fitted
 from snlib.datasets import Data
-from snlib.errors import UserError, require
-from snlib.files import write_atomically
+from snlib.errors import require
 from snlib.provenance import MADE
 from snlib.results import Store
 from snlib.runs import Run
@@ -39,17 +36,8 @@ def keep(path: Path, run: Run, fitted: Fitted, about: Mapping[str, str]) -> None
     Raises:
         UserError: the disk is full.
     """
-    state = {
-        "run": run.name,
-        "net": fitted.net.state_dict(),
-        "history": json.dumps(fitted.history),
-        "diverged": fitted.diverged,
-        "best": None if fitted.best is None else [fitted.best.epoch, fitted.best.accuracy],
-        "about": dict(about),
-    }
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_atomically(path, buffer.getvalue())
+    best = None if fitted.best is None else [fitted.best.epoch, fitted.best.accuracy]
+    checkpoints.write(path, run, fitted, best=best, about=dict(about))
 
 
 def load(
@@ -66,26 +54,14 @@ def load(
     Raises:
         UserError: the file is damaged or hostile, or another run's.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        owner = state["run"]
-        if owner == run.name:
-            net = training.network_of(run, data)
-            net = net.to(device, memory_format=torch.channels_last)  # as it was trained
-            net.load_state_dict(state["net"])
-            fitted = Fitted(net.eval(), json.loads(state["history"]), bool(state["diverged"]))
-            if state["best"] is not None:
-                fitted.best = Best(*state["best"], net=net.state_dict())
-            about = {key: str(state["about"][key]) for key in MADE}
-    except Exception as error:  # torch reports a damaged or hostile file in many ways
-        raise UserError(
-            f"kept net {path} cannot be read ({type(error).__name__}); delete it to train this "
-            "run again."
-        ) from error
-    require(
-        owner == run.name, f"kept net {path} belongs to run {owner}, not {run.name}; delete it."
-    )
-    return fitted, about
+    remedy = "; delete it to train this run again"
+    with checkpoints.opened(path, run.name, "kept net", remedy) as state:
+        net = training.network_of(run, data).to(device, memory_format=torch.channels_last)
+        fitted = Fitted(net.eval())
+        checkpoints.put_back(fitted, state)
+        if state["best"] is not None:
+            fitted.best = Best(*state["best"], net=net.state_dict())
+        return fitted, {key: str(state["about"][key]) for key in MADE}
 
 
 def trained(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from snlib import provenance, results
 from snlib.deadlines import Until
 from snlib.results import Store
-from snlib.runs import Run
+from snlib.runs import TIMED, Run
 
 if TYPE_CHECKING:  # both import torch, which a process at the command line can do without
     from snlib.datasets import Data
@@ -136,9 +136,7 @@ def work(
     capture: bool = False,
     keep_net: bool = False,
 ) -> str:
-    """Train and measure one run and write its record.
-
-    A net that was kept is measured without training, unless how long that takes is wanted.
+    """Train and measure one run and write its record, as `record_of` makes it.
 
     Returns:
         "done", "diverged", or "unfinished" if the deadline came first (a checkpoint is left).
@@ -154,12 +152,8 @@ def work(
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     suites = suites | measured(run, where)
     data = load_data(run, data_root)
-    net = where.net_path(run.name)
-    kept = {"kept": net if net.exists() and "runtime" not in suites else None}
-    kept |= {"keep_to": net if keep_net else None}
-    record = record_of(
-        run, suites, data, checkpoint, device=device, on_epoch=on_epoch, capture=capture, **kept
-    )
+    options = {"capture": capture, "net": where.net_path(run.name), "keep_net": keep_net}
+    record = record_of(run, suites, data, checkpoint, device=device, on_epoch=on_epoch, **options)
     if record is None:
         return "unfinished"
     results.save_record(record, where)
@@ -184,8 +178,8 @@ def record_of(
     checkpoint_seconds: float = 30.0,
     team: Team | None = None,
     capture: bool = False,
-    kept: Path | None = None,
-    keep_to: Path | None = None,
+    net: Path | None = None,
+    keep_net: bool = False,
 ) -> dict | None:
     """Train and measure one run.
 
@@ -199,8 +193,9 @@ def record_of(
         checkpoint_seconds: least time between two checkpoints.
         team: the processes that train this net together; the first of them measures.
         capture: as `training.fit` takes it.
-        kept: the file of the run's trained net (`snlib.nets`), to measure that; None trains one.
-        keep_to: where to keep the net that was trained; None keeps none.
+        net: the file of the run's kept net (`snlib.nets`). If it is there it is measured without
+            training, unless how long that takes is wanted.
+        keep_net: whether to keep there a net that was trained.
 
     Returns:
         The record, not yet written; None if broken off, and to all of a team but the first.
@@ -214,8 +209,9 @@ def record_of(
         return on_epoch is not None and on_epoch(fitted.epochs / run.epochs)
 
     elsewhere = {}
-    if kept is not None:
-        fitted, elsewhere["trained"] = nets.load(kept, run, data, device)
+    kept = net is not None and net.exists() and TIMED not in suites
+    if kept:
+        fitted, elsewhere["trained"] = nets.load(net, run, data, device)
     else:
         try:
             fitted = training.fit(
@@ -232,8 +228,8 @@ def record_of(
             return None
         if team is not None and not team.first:
             return None
-        if keep_to is not None:
-            nets.keep(keep_to, run, fitted, provenance.made(device))
+        if keep_net:
+            nets.keep(net, run, fitted, provenance.made(device))
     with precision.products("float32", device):
         rows = measure(run, fitted, data, suites, device)
     trained, spent = sum(fitted.history["seconds"]), time.monotonic() - begun
@@ -248,7 +244,7 @@ def record_of(
         "rows": rows,
         "provenance": {
             "data": data.title,
-            "seconds": round(max(trained, spent) if kept is None else trained + spent, 1),
+            "seconds": round(trained + spent if kept else max(trained, spent), 1),
             **provenance.made(device),
             **elsewhere,
         },

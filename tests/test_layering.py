@@ -42,7 +42,7 @@ ALLOWED |= {
     "steps": GROUND
     | {"augmentation", "capture", "evaluation", "learning", "precision", "runs", "team"},
     "training": GROUND | {"checkpoints", "evaluation", "precision", "runs", "steps", "team"},
-    "nets": GROUND | {"checkpoints", "files", "provenance", "results", "runs", "training"},
+    "nets": GROUND | {"checkpoints", "provenance", "results", "runs", "training"},
     "robustness": GROUND | {"evaluation", "runs"},
     "measurements": GROUND | {"checkpoints", "evaluation", "robustness", "runs", "training"},
     "worker": GROUND
