@@ -211,7 +211,9 @@ def test_the_picture_is_the_figure_in_its_own_layout():
     figure, ((ax,),) = style.axes(size=(3.0, 2.0))
     ax.plot([0, 1], [1000, 2000])
     ax.set(xlabel="norm budget", ylabel="a label that needs room")
+    default = ax.get_position().bounds
     before = style.laid_out(figure).axes[0].get_position().bounds
+    assert before != default  # also of a figure that pyplot has forgotten
     image = Image.open(io.BytesIO(room.png(figure)))
     assert image.size == (300, 200) and image.mode == "RGB"
     assert figure.axes[0].get_position().bounds == before

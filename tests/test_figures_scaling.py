@@ -61,10 +61,11 @@ def test_simulated_hours(table):
 
 def test_the_summary_says_what_is_assumed(table):
     text = scaling.summary(table)
-    assert (
-        "1000 runs of scale paper, simulated, 4 a GPU, 3 a GPU hour (rates and price assumed)"
-        in (text)
+    title = (
+        "1000 runs of scale paper, simulated: 4 at once on a GPU, which costs 3 an hour in "
+        "whatever money (rates and price assumed)"
     )
+    assert title in text
     assert "MiB of a run at batch 128" in text and "seconds of plans of short runs" in text
 
 

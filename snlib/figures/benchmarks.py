@@ -41,6 +41,9 @@ ATTACKS = {
 }
 """Attack libraries, as axes show them."""
 
+PRECISIONS = ("float32", "bfloat16")
+"""In which attacks have an aim."""
+
 NETS = {"alexnet": "with LRN", "alexnet_nolrn": "without LRN"}
 
 THIN = {"net": "alexnet", "width": 0.25, "batch": 64, "size": 28}
@@ -176,10 +179,14 @@ def attack_cost(table: pd.DataFrame) -> Figure:
         for steps, shift, look in ((15, 0.12, {}), (1, -0.18, {"marker": "D", "mfc": "none"})):
             rows = of(table, "attacks", "ratio", net=net, batch=batch, steps=steps)
             _dots(ax, rows, ATTACKS, shift, **look)
-        for precision in ("float32", "bfloat16"):
+        for precision in PRECISIONS:
             ax.axvline(AIMS[f"PGM-15, {precision}"], color=style.FREE, linestyle="--", linewidth=1)
         ax.set_title(title, fontsize=9)
-    figure.supxlabel("time / time of torchattacks      ● PGM-15   ◇ FGM", fontsize=9)
+    aims = " and ".join(
+        f"{AIMS[f'PGM-15, {precision}']:g} in {precision}" for precision in PRECISIONS
+    )
+    text = f"time / time of torchattacks      ● PGM-15   ◇ FGM   dashed: aims of PGM-15, {aims}"
+    figure.supxlabel(text, fontsize=9)
     return style.laid_out(figure)
 
 

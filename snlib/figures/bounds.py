@@ -123,6 +123,16 @@ def looseness(loose: pd.DataFrame) -> Figure:
             _paper(ax, [len(places)] * len(XIAO_VGG), np.log10([*XIAO_VGG.values()]))
             ax.set_xticks([*ax.get_xticks(), len(places)],
                           [*(tick.get_text() for tick in ax.get_xticklabels()), "VGG"])  # fmt: skip
+            for (data, value), up in zip(XIAO_VGG.items(), (-1, 0, 1), strict=True):
+                ax.annotate(
+                    data,
+                    (len(places), math.log10(value)),
+                    (-6, 6 * up),
+                    textcoords="offset points",
+                    ha="right",
+                    va="center",
+                    fontsize=6,
+                )
         ax.set_title(f"{style.SCHEMES[scheme]} training", fontsize=10)
         room = 0.25 if not own["defined"].all() else 0.06
         ax.set_ylim(bottom=-room * ax.get_ylim()[1])

@@ -107,7 +107,7 @@ def overshoot(table: pd.DataFrame) -> Figure:
                 label=METHODS[method],
                 alpha=0.85,
             )
-        ax.axhline(0.01, color="black", linestyle=":", linewidth=1)
+        ax.axhline(0.01, color="black", linestyle=":", linewidth=1, label="one percent of β")
         ax.set(yscale="log")
         ax.set_title({"sgd": "SGD", "adam": "Adam"}.get(optimizer, optimizer), fontsize=10)
         ax.set_xticks(range(len(layers)), layers)
@@ -117,5 +117,5 @@ def overshoot(table: pd.DataFrame) -> Figure:
     axes[0].set_yticks(ticks, ["≤ 0.001 %", "0.01 %", "0.1 %", "1 %", "10 %", "100 %"])
     axes[0].set_ylabel("norm above β")
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return style.laid_out(figure)

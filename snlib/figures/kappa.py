@@ -120,7 +120,9 @@ def kappa(table: pd.DataFrame) -> Figure:
         beta = "every β" if every else f"β = {style.beta_label(beta)}"
         top.set_title(f"{style.SCHEMES[scheme]}, β = {BETA:g}", fontsize=10)
         ax.set_title(f"{style.SCHEMES[scheme]}, {beta}", fontsize=10)
-        ax.set(xscale="log", xlabel=r"$\|\nabla_x\,\mathrm{loss}\|_2$")
+        ax.set_xscale("log")
+        for axis in (top, ax):
+            axis.set_xlabel(r"$\|\nabla_x\,\mathrm{loss}\|_2$")
     _together(below[1:])
     for ax in below[1:]:
         ax.tick_params(labelleft=False)
@@ -129,7 +131,7 @@ def kappa(table: pd.DataFrame) -> Figure:
     handles, labels = below[0].get_legend_handles_labels()
     figure.legend(
         [*handles, line, shade],
-        [*labels, "paper's mode (β = 1.3)", "from there to its right end"],
+        [*labels, "paper's mode (β = 1.3)", "up to the paper's right end"],
         loc="outside lower center",
         ncols=8,
         frameon=False,

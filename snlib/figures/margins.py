@@ -218,7 +218,7 @@ def margin_sizes(table: pd.DataFrame, norms: pd.DataFrame) -> Figure:
             values = ours.loc[here, column]
             positive = values[values > SMALLEST]
             tiny = values[(values > 0) & (values <= SMALLEST)]
-            notes = [f"← $10^{{{math.floor(np.log10(value))}}}$" for value in sorted(tiny)[:1]]
+            notes = [f"to $10^{{{math.floor(np.log10(value))}}}$" for value in sorted(tiny)[:1]]
             if (values <= 0).any():
                 notes.append(f"{(values <= 0).sum()} of {len(values)} below 0")
             color = style.CAPPED if sn else style.FREE
@@ -239,6 +239,9 @@ def margin_sizes(table: pd.DataFrame, norms: pd.DataFrame) -> Figure:
         ax.set(xscale="log", xlabel="mode of the margins")
         ax.set_title(title, fontsize=10)
         ax.margins(x=0.15)
+        if column == "theorem":  # room for the powers of ten that are written
+            low, high = ax.get_xlim()
+            ax.set_xlim(low * (low / high) ** 0.25, high)
     names = [
         f"{style.SCHEMES[scheme]}{', random labels' if labels == 'random' else ''}"
         f"{', SN' if sn else ''}"

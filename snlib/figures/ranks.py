@@ -72,11 +72,11 @@ def summary(measured: pd.DataFrame) -> pd.DataFrame:
         settings, images = varied(runs), int(runs["images"].iloc[0])
         for measure in MEASURES:
             found = ranking.by_seed(runs, measure, "gap", settings)
-            taus = statistics.means(found, ["setting"], "tau").set_index("setting")
+            taus = statistics.means(found, ["setting"], "tau").set_index("setting").reindex(PLACES)
             errors = ranking.sign_errors(runs, measure, "gap", settings, images=images)["error"]
             rows[scheme, measure] = {
-                **{place: taus["mean"].get(place) for place in PLACES},
-                **{f"{place} half": taus["half"].get(place) for place in PLACES},
+                **taus["mean"],
+                **taus["half"].add_suffix(" half"),
                 **{"error": errors.mean(), "worst": errors.max(), "of": len(errors)},
             }
     found = pd.DataFrame.from_dict(rows, orient="index").rename_axis(["scheme", "measure"])

@@ -180,6 +180,6 @@ def _against_norm(ax: Axes, runs: pd.DataFrame) -> None:
             color=color, marker=marker, linestyle="-" if kind in BUDGETS else "none",
             capsize=2, elinewidth=0.8, label=title,
         )  # fmt: skip
-    style.log_axis(ax, "geometric mean of the layers' norms")
+    style.log_axis(ax, "geometric mean of the layers' norms\n(batch norm: its scale is in none)")
     ax.set_ylabel("test accuracy (%)")
-    ax.legend(loc="best", fontsize=7)
+    ax.legend(loc="lower right", fontsize=7)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from snlib.figures import style
@@ -69,8 +70,8 @@ def summary(table: pd.DataFrame) -> str:
     about = simulated(table)
     runs, share, price = (about.attrs[name] for name in ("runs", "share", "price"))
     title = (
-        f"{runs:.0f} runs of scale paper, simulated, {share:.0f} a GPU, {price:g} a GPU hour "
-        "(rates and price assumed)"
+        f"{runs:.0f} runs of scale paper, simulated: {share:.0f} at once on a GPU, which costs "
+        f"{price:g} an hour in whatever money (rates and price assumed)"
     )
     timed = workers(table)
     plans = "seconds of plans of short runs: "
@@ -97,6 +98,12 @@ def many_runs(table: pd.DataFrame) -> Figure:
         for scheme, name in style.SCHEMES.items():
             if name in row:
                 left.plot(row[name] / 1024, place, "o", color=style.COLOR[scheme])
+    handles = [
+        Line2D([], [], marker="o", linestyle="none", color=style.COLOR[scheme], label=name)
+        for scheme, name in style.SCHEMES.items()
+        if name in found
+    ]
+    left.legend(handles=handles, loc="lower right", fontsize=7, handletextpad=0.1)
     left.set_yticks(range(len(found)), found.index)
     left.set(xlabel="GiB of a run (|: expected)", xlim=(0, None), ylim=(-0.6, len(found) - 0.4))
     hours = simulated(table)

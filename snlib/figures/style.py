@@ -63,9 +63,12 @@ def axes(
 
 
 def laid_out(figure: Figure) -> Figure:
-    """The figure, laid out with this style."""
+    """The figure, laid out with this style.
+
+    Not by its canvas: one that pyplot has forgotten has a canvas that draws nothing.
+    """
     with matplotlib.rc_context(RC):
-        figure.canvas.draw()
+        figure.draw_without_rendering()
     return figure
 
 

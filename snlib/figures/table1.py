@@ -112,7 +112,7 @@ def parts(ours: pd.DataFrame) -> Figure:
     means = beside.means(ours).rename(columns={"rise_here": "x", "reduction_here": "y"})
     sides = {"Paper: 42 rows, and × the 20 left out": theirs, "Here: means over seeds": means}
     points = pd.concat([theirs[theirs["free_test"] > DIVERGED], means])[["x", "y"]]
-    low, high = points.min() - [0.04, 0.09], points.max() + 0.04
+    low, high = points.min() - [0.04, 0.09], points.max().add([0.08, 0.04])
     figure, (axes,) = style.axes(1, 2, size=(8.8, 3.9), sharex=True, sharey=True)
     for ax, (title, rows) in zip(axes, sides.items(), strict=True):
         _gain_lines(ax, low, high)
