@@ -337,3 +337,17 @@ def test_attack_is_a_value():
     assert Attack("wrm", 1.0).gradients_per_sample == 16
     x = torch.rand(3, 2)
     assert torch.equal(Attack("none")(lambda z: z, x), x)
+
+
+EVERY = [Attack("fgm", 0.5), Attack("wrm", 0.8), *(Attack("pgm", 0.5, norm=norm) for norm in NORMS)]
+
+
+@pytest.mark.parametrize("attack", EVERY, ids=lambda attack: f"{attack.kind}-{attack.norm}")
+def test_a_net_that_begins_with_a_sum(attack):
+    """Its gradient is one number for many pixels, expanded; attacks change theirs in place."""
+    x, y = batch()
+    y = y % 3
+    slow = torch.ones_like(x)  # the same net, with a gradient of its own for each pixel
+    found = attack(lambda z: z.sum((2, 3)), x, y)
+    expected = attack(lambda z: (z * slow).sum((2, 3)), x, y)
+    assert torch.equal(found, expected) and not torch.equal(found, x)

@@ -48,6 +48,9 @@ def test_the_window_is_no_part_of_the_state_and_follows_its_input():
     layer = fast.ResponseNorm(3, alpha=0.3)
     wide, narrow = layer(images(1, 6, 2, 2)), layer(images(1, 4, 2, 2, dtype=torch.float32))
     assert wide.dtype == torch.float64 and narrow.shape[1] == 4
+    held = {id(window) for window in layer._windows.values()}
+    layer(images(1, 6, 2, 2))  # a recorded graph reads the windows where they lie
+    assert len(held) == 2 and held == {id(window) for window in layer._windows.values()}
     assert not layer.state_dict() and not list(layer.buffers())
     with torch.inference_mode():
         copy.deepcopy(layer)(images(1, 5, 2, 2))
@@ -114,6 +117,42 @@ def test_a_small_convolution_as_a_matrix(kernel, padding, height, width, memory)
         torch.testing.assert_close(found, torch.autograd.grad(plain, x, grad)[0])
         layer.weight.mul_(2)  # the matrix follows the weight
     assert set(layer.state_dict()) == {"weight", "bias"}
+
+
+def fused_step(layer):
+    layer.requires_grad_(True)
+    layer(images(3, 2, 5, 4)).square().sum().backward()
+    torch.optim.SGD(layer.parameters(), lr=0.01, fused=True).step()
+    layer.requires_grad_(False)
+
+
+CHANGES = {
+    "a fused optimizer": fused_step,
+    "data of the weight": lambda layer: layer.weight.data.mul_(0.7),
+    "data of the bias": lambda layer: layer.bias.data.add_(1.0),
+    "another precision": lambda layer: layer.float().double(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_the_matrix_of_a_convolution_follows_what_no_version_counts(change):
+    layer = convolution.Conv2d(2, 6, 3, 0).double().requires_grad_(False)
+    x = images(3, 2, 5, 4)
+    layer(x)
+    assert layer._dense is not None
+    change(layer)
+    plain = nn.functional.conv2d(x, layer.weight, layer.bias)
+    torch.testing.assert_close(layer(x), plain, rtol=1e-12, atol=1e-12)
+
+
+def test_a_small_convolution_under_vmap_over_weights():
+    layer = convolution.Conv2d(2, 6, 3, 0).double().requires_grad_(False)
+    x = images(3, 2, 5, 4)
+    layer(x)
+    weights = torch.stack([layer.weight, 2 * layer.weight])
+    own = torch.func.vmap(lambda w: torch.func.functional_call(layer, {"weight": w}, (x,)))(weights)
+    expected = [nn.functional.conv2d(x, weight, layer.bias) for weight in weights]
+    torch.testing.assert_close(own, torch.stack(expected), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("dense", [0, 2**17])

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from snlib import models
 from snlib.errors import UserError
@@ -25,7 +26,7 @@ from snlib.spectral import (
 from snlib.spectral.budget import budget_of
 from snlib.spectral.certificates import lanczos
 from snlib.spectral.fourier import upper_bound
-from snlib.spectral.geometry import geometry_of
+from snlib.spectral.geometry import Axis, Geometry, geometry_of
 from snlib.spectral.operators import Operator
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -324,3 +325,12 @@ def test_zero_and_nan_weights():
     layer.weight.data[0, 0, 0, 0] = float("nan")
     with pytest.raises(UserError, match="NaN"):
         operator_norm(layer, (1, 5, 5))
+
+
+def test_patches_are_gathered_where_the_image_is():
+    """Indices belong on its device; tensors that hold no numbers mind as those of a GPU do."""
+    geometry = Geometry((Axis(6, 3, 3, 2, 1, 1, "zeros"),) * 2, groups=1)
+    with FakeTensorMode():
+        x, weight = torch.empty(2, 6, 6, device="cuda"), torch.empty(4, 2, 3, 3, device="cuda")
+        found = geometry.apply(x, weight)
+    assert found.shape == (4, 3, 3) and found.device.type == "cuda"

@@ -112,24 +112,27 @@ def _entries(
 
 
 class _Dense(NamedTuple):
-    """A convolution as a matrix, for as long as its weight and bias stay."""
+    """A convolution as a matrix, with copies of the weight and bias that it was made from."""
 
     weight: Tensor
     bias: Tensor | None
-    version: tuple[int, int]
     shape: tuple[int, ...]
     matrix: Tensor
     shift: Tensor | None
 
-    def of(
-        self, weight: Tensor, bias: Tensor | None, version: tuple[int, int], shape: tuple[int, ...]
-    ) -> bool:
-        """Whether these are its weight and bias, as they are now, and its inputs and outputs.
+    def of(self, weight: Tensor, bias: Tensor | None, shape: tuple[int, ...]) -> bool:
+        """Whether these are its weight and bias, and its inputs and outputs.
 
-        A weight is the same where it lies in the same memory, which is kept here from others.
+        By value, which costs next to nothing beside the product: neither memory nor version tells
+        a weight from itself after a step of a fused optimizer, or after a change of its `.data`.
         """
-        same = self.bias is bias and self.version == version and self.shape == shape
-        return same and self.weight.data_ptr() == weight.data_ptr()
+        return self.shape == shape and _same(self.weight, weight) and _same(self.bias, bias)
+
+
+def _same(kept: Tensor | None, now: Tensor | None) -> bool:
+    if kept is None or now is None:
+        return kept is now
+    return kept.dtype == now.dtype and torch.equal(kept, now)
 
 
 class Conv2d(nn.Conv2d):
@@ -148,8 +151,9 @@ class Conv2d(nn.Conv2d):
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         held = not weight.requires_grad and (bias is None or not bias.requires_grad)
-        held = held and x.device.type == "cpu" and x.dim() == 4
-        if not held or weight.is_inference() or torch.compiler.is_compiling():
+        held = held and x.device.type == "cpu" and x.dim() == 4 and not weight.is_inference()
+        # Neither a compiler nor vmap can ask whether a weight is the one that is kept.
+        if not held or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
             return super()._conv_forward(x, weight, bias)
         rows, columns = _out_size(x.shape[2:], self.kernel_size, self.padding)
         if self._is_small(x, rows * columns):
@@ -199,14 +203,16 @@ class Conv2d(nn.Conv2d):
     ) -> tuple[Tensor, Tensor]:
         """The first rows and columns of the convolution of x (N, C, H, W) by its matrix, and that
         (rows columns out, H W C)."""
-        version = weight._version, 0 if bias is None else bias._version
         shape = *x.shape[1:], rows, columns
         held = self._dense
-        if not (held and held.of(weight, bias, version, shape)):
+        if not (held and held.of(weight, bias, shape)):
             with torch.no_grad():
                 shift = None if bias is None else bias.expand(rows * columns, -1).reshape(-1)
                 entries = _entries(shape[:3], weight.shape, self.padding, shape[3:])
                 matrix = entries.matrix(weight)
-            held = self._dense = _Dense(weight.detach(), bias, version, shape, matrix, shift)
+                copies = [
+                    None if part is None else part.detach().clone() for part in (weight, bias)
+                ]
+            held = self._dense = _Dense(*copies, shape, matrix, shift)
         found = F.linear(x.permute(0, 2, 3, 1).flatten(1), held.matrix, held.shift)
         return found.view(len(x), rows, columns, self.out_channels).permute(0, 3, 1, 2), held.matrix

@@ -93,20 +93,23 @@ class ResponseNorm(nn.LocalResponseNorm):
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
         super().__init__(size, alpha, beta, k)
-        self._window: Tensor | None = None
+        # By precision, device and channels, and none is ever let go: a recorded CUDA graph of a
+        # step in bfloat16 reads its own while validation goes by another in float32.
+        self._windows: dict[tuple[torch.dtype, torch.device, int], Tensor] = {}
 
     def window(self, x: Tensor) -> Tensor:
         """The banded matrix (C, C) for x (N, C, ...): row c holds ones where c's window is."""
-        kept, channels = self._window, x.shape[1]
-        fits = kept is not None and kept.dtype == x.dtype and kept.device == x.device
-        if fits and len(kept) == channels:
+        channels = x.shape[1]
+        kept = self._windows.get((x.dtype, x.device, channels))
+        if kept is not None:
             return kept
         channel = torch.arange(channels, device=x.device)
         offset = channel - channel[:, None]  # input channel minus output channel
         low, high = self.size // 2, (self.size - 1) // 2
         made = ((offset >= -low) & (offset <= high)).to(x.dtype)
         if not (x.is_meta or made.is_inference()):
-            self._window = made  # a plain attribute: no part of the state, not moved with the net
+            # a plain attribute: no part of the state, not moved with the net
+            self._windows[x.dtype, x.device, channels] = made
         return made
 
     def forward(self, x: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ class Geometry:
         """The convolution by gathering patches: x (C, *sizes) -> (out, *rows)."""
         patches = x
         for i, axis in enumerate(self.axes):
-            index = axis.positions()
+            index = axis.positions().to(x.device)
             dim = 1 + 2 * i  # every axis becomes a (rows, taps) pair
             gathered = patches.index_select(dim, index.clamp_min(0).flatten())
             gathered = gathered.unflatten(dim, index.shape)
