@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from layout import fits
 
 from snlib import crossovers
 from snlib.errors import UserError
@@ -113,6 +114,7 @@ def test_one_step_of_the_axis(table) -> None:
     low, high = ax.collections[0].get_segments()[0][:, 1]
     # two seeds: t(0.975, 1) = 12.706 times half the difference of the two values
     assert (high - low) / 2 == pytest.approx(12.7062 * 1.0, rel=1e-4)
+    assert fits(figure)
     with pytest.raises(UserError, match="step is 3"):
         draw("pgm", 3)
 

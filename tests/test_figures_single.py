@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from layout import fits
 from matplotlib.colors import to_hex
 
 from snlib.errors import UserError
@@ -78,6 +79,7 @@ def test_bound_and_the_papers_mode_are_those_of_the_budget(gains):
         assert upright["--"] == pytest.approx(product)
         assert upright[":"] == published_gains()[beta]
         assert f"product {product:.3g}" in ax.get_title()
+        assert fits(ax.figure)
 
 
 def test_a_budget_that_is_not_recorded(gains):
