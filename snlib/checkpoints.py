@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from snlib import devices
 from snlib.errors import UserError, require
 from snlib.results import write_atomically
 from snlib.runs import Run
@@ -77,6 +78,8 @@ def write(path: Path, run: Run, fitted: Fitted, **more: object) -> None:
 def opened(path: Path, name: str, what: str, remedy: str = "") -> Iterator[dict]:
     """What `write` put into a file; whatever goes wrong inside is the file's fault.
 
+    Want of memory is not: it is passed on as torch or Python report it.
+
     Args:
         path: the file, which may come from anywhere: plain tensors, numbers and text, or an error.
         name: of the run that it should be of.
@@ -94,6 +97,8 @@ def opened(path: Path, name: str, what: str, remedy: str = "") -> Iterator[dict]
     except UserError:
         raise
     except Exception as error:  # torch reports a damaged or hostile file in many ways
+        if devices.is_shortage(error):
+            raise
         raise UserError(
             f"{what} {path} cannot be read ({type(error).__name__}){remedy}."
         ) from error
@@ -123,9 +128,10 @@ def look(path: Path, name: str) -> int:
     """How many epochs a checkpoint of run `name` holds.
 
     Raises:
-        UserError: as `opened`.
+        UserError: as `opened`, or the file asks for more memory than there is.
     """
-    with opened(path, name, "checkpoint") as state:
+    larger = f"checkpoint {path} does not fit; use a machine with more"
+    with devices.memory("cpu", larger), opened(path, name, "checkpoint") as state:
         return len(json.loads(state["history"])["epoch"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -22,6 +23,13 @@ MISFITS = (
     "Kernel size can't",
     "must match the size", "Expected 2D", "Expected 3D", "Expected 4D", "Output size is too small",
     "is invalid for input of size",
+)  # fmt: skip
+
+# And of inputs whose dtype is not that of a layer's weights.
+MIXTURES = (
+    "Input type (", "the same dtype", "expected scalar type", "mixed dtype",
+    "of floating point dtype can require", "not implemented for 'Long'",
+    "not implemented for 'Byte'",
 )  # fmt: skip
 
 
@@ -70,23 +78,44 @@ def positive(name: str, value: float, *, zero: bool = False, infinite: bool = Fa
 
 
 @contextmanager
-def fitting(net: object, shape: Sequence[int]) -> Iterator[None]:
+def fitting(net: object, shape: Sequence[int], dtype: object) -> Iterator[None]:
     """Inside, what PyTorch says of an x that does not fit the net becomes one line about x.
 
     Args:
         net: called with x inside.
         shape: of x, (N, ...).
+        dtype: of x.
 
     Raises:
-        UserError: naming x, its shape and the first line of PyTorch's reason.
+        UserError: naming x, its shape or dtype and the first line of PyTorch's reason.
     """
     try:
         yield
     except RuntimeError as error:
+        reason = next(iter(str(error).strip().splitlines()), "")
+        mixture = _mixture(net, dtype, reason)
+        if mixture is not None:
+            raise mixture from error
         if not any(part in str(error) for part in MISFITS):
             raise
-        reason = str(error).strip().splitlines()[0]
         raise UserError(
             f"x has shape {tuple(shape)}; {type(net).__name__} refuses it ({reason}); "
             "give (N, ...) inputs of the shape that the net takes."
         ) from error
+
+
+def _mixture(net: object, dtype: object, reason: str) -> UserError | None:
+    """What to say of an x in another dtype than the net's weights; None if that is not amiss."""
+    devices = len(set(re.findall(r"(\w+)Tensor\b", reason))) == 1  # one dtype in two places
+    if devices or not any(part in reason for part in MIXTURES):
+        return None
+    parameters = net.parameters() if hasattr(net, "parameters") else ()
+    weights = {part.dtype for part in parameters if part.dtype.is_floating_point}
+    if len(weights) > 1 or weights == {dtype}:
+        return None  # the net is at odds with itself
+    name, own = type(net).__name__, next(iter(weights), None)
+    theirs = f", the weights of {name} are {own}" if own else f"; {name} refuses it"
+    remedy = f"give x.to({own})" if own else "give it the dtype of the weights, e.g. x.float()"
+    if own and dtype.is_floating_point:
+        remedy += f", or net.to({dtype})"
+    return UserError(f"x is {dtype}{theirs} ({reason}); {remedy}.")

@@ -191,7 +191,7 @@ def gradient_norms(net: Net, x: Tensor, y: Tensor, *, batch_size: int | None = N
 def _held(net: Net, x: Tensor) -> Iterator[None]:
     """Evaluation mode, restored afterwards; budgeted weights are computed once for all passes."""
     budget = frozen(net) if isinstance(net, nn.Module) else nullcontext()
-    with untouched(net, x.device), budget, fitting(net, x.shape):
+    with untouched(net, x.device), budget, fitting(net, x.shape, x.dtype):
         yield
 
 

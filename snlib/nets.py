@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from snlib import checkpoints, results, training
+from snlib import checkpoints, devices, results, training
 from snlib.checkpoints import Best, Fitted
 from snlib.datasets import Data
 from snlib.errors import require
@@ -52,16 +52,17 @@ def load(
         device: where the net is put.
 
     Raises:
-        UserError: the file is damaged or hostile, or another run's.
+        UserError: the file is damaged or hostile, or another run's; the device is out of memory.
     """
     remedy = "; delete it to train this run again"
-    with checkpoints.opened(path, run.name, "kept net", remedy) as state:
+    with devices.memory(device, "take a larger device, or lower --workers"):
         net = training.network_of(run, data).to(device, memory_format=torch.channels_last)
         fitted = Fitted(net.eval())
-        checkpoints.put_back(fitted, state)
-        if state["best"] is not None:
-            fitted.best = Best(*state["best"], net=net.state_dict())
-        return fitted, {key: str(state["about"][key]) for key in MADE}
+        with checkpoints.opened(path, run.name, "kept net", remedy) as state:
+            checkpoints.put_back(fitted, state)
+            if state["best"] is not None:
+                fitted.best = Best(*state["best"], net=net.state_dict())
+            return fitted, {key: str(state["about"][key]) for key in MADE}
 
 
 def trained(

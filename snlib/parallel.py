@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from snlib import results, worker
+from snlib import results, runner, worker
 from snlib.deadlines import Until
 from snlib.results import Store
 from snlib.runner import Outcome, Plan
@@ -46,24 +46,33 @@ def execute(
         What became of the runs, on every rank.
 
     Raises:
-        UserError: on the rank that it concerns; torchrun then ends the others.
+        UserError: on the rank that it concerns; torchrun then ends the others. On every rank if
+            no run of the plan has data.
     """
     torch.set_num_threads(1)
     todo = worker.missing(plan, where) if team.first else {}
     names = json.loads(team.given(json.dumps([run.name for run in todo]).encode()))
     runs = {run.name: run for run in plan}
-    outcome = Outcome()
+    todo, outcome = {runs[name]: plan[runs[name]] for name in names}, Outcome()
+    todo = runner.left_with_data(plan, todo, _without_data(todo, team, data_root), outcome, on_done)
     with tempfile.TemporaryDirectory(prefix="snlib-") as folder:
         store = where if team.first else Store(Path(folder))
-        for name in names:
-            run = runs[name]
+        for run, suites in todo.items():
             late = deadline is not None and time.time() + (least or {}).get(run, 0.0) > deadline
             if team.decide(late):
                 outcome.note(run, "unfinished", on_done)
                 continue
-            status = _one(run, plan[run], store, team, data_root, deadline, on_progress)
+            status = _one(run, suites, store, team, data_root, deadline, on_progress)
             outcome.note(run, status, on_done)
     return outcome
+
+
+def _without_data(todo: Plan, team: Team, data_root: Path | None) -> dict[Run, str]:
+    """`runner.without_data` of all ranks together, for they may have other disks."""
+    own = runner.without_data(todo, data_root)
+    lacking = team.anywhere([run in own for run in todo])
+    elsewhere = "another process cannot load its data set"
+    return {run: own.get(run, elsewhere) for run, lacks in zip(todo, lacking, strict=True) if lacks}
 
 
 def _one(

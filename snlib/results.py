@@ -13,7 +13,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,10 +71,11 @@ class Store:
 
 
 def store(where: str | Path | Store = "recorded") -> Store:
-    """The store of that name, or at that path."""
-    if isinstance(where, Store):
-        return where
-    return Store(STORES[where] if where in STORES else Path(where))
+    """The store of that name, or in that folder, there or not; a file is refused (UserError)."""
+    root = where.root if isinstance(where, Store) else Path(STORES.get(where, where))
+    file = next((part for part in (root, *root.parents) if part.exists() and not part.is_dir()), "")
+    require(not file, f"store is {root}; {file} is a file. Allowed: {_list(STORES)}, or a folder.")
+    return Store(root)
 
 
 # --------------------------------------------------------------------------------- settings, names
@@ -294,5 +295,5 @@ def provenance(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _list(values: list) -> str:
+def _list(values: Iterable) -> str:
     return ", ".join(str(value) for value in values)

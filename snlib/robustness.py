@@ -56,12 +56,18 @@ HUGE = 20.0
 
 
 def unit(run: Run, data: Data, kind: str) -> float:
-    """The radius of training on these data: of "l2", of "inf", or the step of the "penalty"."""
+    """The radius of training on these data: of "l2", of "inf", or the step of the "penalty".
+
+    The step is that of the run's own training, if that was WRM.
+    """
     if kind == "inf":
         return INF_EPS
     if kind == "l2":
         return EPS_RATIO.get(run.data, PAPER_EPS) * data.mean_norm
-    return 1.0 / (2.0 * WRM_GAMMA_RATIO.get(run.data, PAPER_WRM_GAMMA) * data.mean_norm)
+    ratio = run.wrm_gamma_ratio
+    if ratio is None:
+        ratio = WRM_GAMMA_RATIO.get(run.data, PAPER_WRM_GAMMA)
+    return 1.0 / (2.0 * ratio * data.mean_norm)
 
 
 def evaluation_radius(run: Run, data: Data) -> float:

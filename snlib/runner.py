@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from snlib import interrupts, worker
+from snlib.devices import check as check_device
 from snlib.errors import UserError, require
 from snlib.results import Store
 from snlib.runs import Run
@@ -98,17 +99,15 @@ def execute(
             were kept are measured without training, unless how long that takes is wanted.
 
     Raises:
-        UserError: CUDA asked for and absent, a data set that cannot be had, no space left, a worker
-            that crashed or was killed from outside.
+        UserError: CUDA asked for and absent, data that can be had for no run, no space left, a
+            worker that crashed or was killed from outside.
     """
     check_device(device)
-    todo = missing(plan, where, nets=keep_nets)
-    outcome = Outcome()
+    require(workers is None or workers >= 1, f"workers is {workers}; it must be an integer >= 1.")
+    todo, outcome = missing(plan, where, nets=keep_nets), Outcome()
+    todo = left_with_data(plan, todo, without_data(todo, data_root), outcome, on_done)
     if not todo:
         return outcome
-    for run in {run.data: run for run in todo}.values():
-        worker.load_data(run, data_root)  # fetched once; errors shown plainly
-    require(workers is None or workers >= 1, f"workers is {workers}; it must be an integer >= 1.")
     from snlib import room  # it needs torch, as the load of the data did
 
     options = capture, keep_nets
@@ -119,6 +118,51 @@ def execute(
         ]
         _side_by_side(jobs, there.workers, outcome, deadline, on_progress, on_done)
     return outcome
+
+
+def without_data(todo: Plan, data_root: Path | None = None) -> dict[Run, str]:
+    """The runs whose images cannot be loaded, and why.
+
+    Each data set is fetched here once, before workers ask for it. One of its runs stands for the
+    others, unless it fails: the next may ask for fewer images.
+    """
+    there: set[str] = set()
+    reasons: dict[tuple, str] = {}
+    for run in todo:
+        if run.data in there or worker.images_of(run) in reasons:
+            continue
+        try:
+            worker.load_data(run, data_root)
+            there.add(run.data)
+        except Exception as error:  # one data set's mishap must not end the runs on others
+            reasons[worker.images_of(run)] = _reason(error)
+    found = {run: reasons.get(worker.images_of(run)) for run in todo}
+    return {run: reason for run, reason in found.items() if reason is not None}
+
+
+def left_with_data(
+    plan: Plan,
+    todo: Plan,
+    lacking: Mapping[Run, str],
+    outcome: Outcome,
+    on_done: Callable[[Run, str], None] | None = None,
+) -> Plan:
+    """What is left to do of a plan; the runs that lack their data are noted as failed.
+
+    Args:
+        plan: all runs.
+        todo: those of them that are missing.
+        lacking: those of `todo` without data, and why, as `without_data` finds them.
+        outcome, on_done: told of the failed ones.
+
+    Raises:
+        UserError: no run of the plan has data.
+    """
+    if lacking and len(lacking) == len(plan):
+        raise UserError(next(iter(lacking.values())))
+    for run, reason in lacking.items():
+        outcome.note(run, f"failed: {reason}", on_done)
+    return {run: suites for run, suites in todo.items() if run not in lacking}
 
 
 def _side_by_side(
@@ -193,23 +237,13 @@ def _collect(run: Run, task, outcome: Outcome, on_done) -> None:
     except UserError as error:
         if "no space left" in str(error):
             raise
-        status = f"failed: {error}"
+        status = f"failed: {_reason(error)}"
     except concurrent.futures.process.BrokenProcessPool:
         raise
     except Exception as error:  # one run's mishap must not end the others
-        status = f"failed: {type(error).__name__}: {error}"
+        status = f"failed: {_reason(error)}"
     outcome.note(run, status, on_done)
 
 
-def check_device(device: str) -> None:
-    """Raise a UserError unless `device` names something that torch can compute on here."""
-    import torch
-
-    try:
-        kind = torch.device(device).type
-    except RuntimeError:
-        raise UserError(f"device is {device!r}; allowed are cpu, cuda, cuda:0, ...") from None
-    require(
-        kind != "cuda" or torch.cuda.is_available(),
-        f"device is {device!r}, but torch sees no CUDA GPU here; use --device cpu.",
-    )
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"

@@ -19,6 +19,7 @@ import torch
 import torch.distributed as distributed
 from torch import Tensor, nn
 
+from snlib import devices
 from snlib.errors import NotFinite, require
 
 PATIENCE = datetime.timedelta(hours=6)
@@ -166,6 +167,12 @@ class Team:
         distributed.broadcast(told, 0)
         return bool(told)
 
+    def anywhere(self, flags: list[bool]) -> list[bool]:
+        """Which of these flags are set on any rank; as many on each, in the same order."""
+        told = torch.tensor([False, *flags], dtype=torch.int32, device=self.device)
+        distributed.all_reduce(told, distributed.ReduceOp.MAX)
+        return told.bool().tolist()[1:]
+
     def given(self, content: bytes | None) -> bytes | None:
         """What rank 0 holds, told to all; None is told too."""
         size = torch.tensor([-1 if content is None else len(content)], device=self.device)
@@ -198,7 +205,8 @@ def joined(device: str = "cpu") -> Iterator[Team]:
         device: "cpu", or "cuda": then each process takes the GPU of its local rank.
 
     Raises:
-        UserError: the process was not started by torchrun, or there are fewer GPUs than processes.
+        UserError: the process was not started by torchrun, no such device, or there are fewer GPUs
+            than processes.
     """
     absent = [name for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK") if name not in os.environ]
     require(
@@ -207,6 +215,7 @@ def joined(device: str = "cpu") -> Iterator[Team]:
         "torchrun --nproc-per-node 2 -m snlib run EXPERIMENT --first 1 --parallel data",
     )
     rank, size, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+    devices.check(device)
     kind = torch.device(device).type
     if kind == "cuda":
         require(

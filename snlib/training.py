@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from snlib import checkpoints, datasets, models, precision, spectral
+from snlib import checkpoints, datasets, devices, models, precision, spectral
 from snlib.attacks import Attack, Clip
 from snlib.checkpoints import HISTORY, Best, Fitted
 from snlib.datasets import Data
-from snlib.errors import NotFinite, UserError, require
+from snlib.errors import NotFinite, require
 from snlib.runs import Run
 from snlib.steps import Step, epoch_of
 from snlib.team import Team
@@ -174,29 +174,36 @@ def fit(
     """
     device = torch.device(device)
     precision.check(run.precision, device)
-    # Channels last: the same numbers to rounding, and faster convolutions on CPUs and GPUs.
-    net = network_of(run, data).to(device, memory_format=torch.channels_last)
-    optimizer = optimizer_of(run, net)
-    shuffle = torch.Generator().manual_seed(1_000_003 * (run.seed + 1))
-    fitted = Fitted(net)
-    if team is not None:
-        team.check(net, min(run.batch_size, len(data.x_train), len(data.x_validation)))
-        if checkpoint is not None:
-            team.fetch(checkpoint)
-    if checkpoint is not None and checkpoint.exists():
-        checkpoints.resume(checkpoint, run, fitted, optimizer, shuffle)
-    step = Step(run, net, optimizer, attack_of(run, data), device, shuffle, team, capture=capture)
-    x = data.x_train.to(device, memory_format=torch.channels_last)
-    y = data.y_train.to(device)
-    validation = data.x_validation.to(device), data.y_validation.to(device)
-    boxes = [
-        clip and tuple(side.to(device) for side in clip)
-        for clip in (box_of(run, data, "train"), box_of(run, data, "validation"))
-    ]
-    # Where the training set is small, watching it by validation must not cost more than training.
-    stride = math.ceil(6 * len(data.x_validation) / len(data.x_train))
-    saved = time.monotonic()
-    try:
+    smaller = (
+        f"lower batch_size (now {run.batch_size}), width (now {run.width}) or --workers, or take a "
+        "larger device"
+    )
+    with devices.memory(device, smaller):
+        # Channels last: the same numbers to rounding, and faster convolutions on CPUs and GPUs.
+        net = network_of(run, data).to(device, memory_format=torch.channels_last)
+        optimizer = optimizer_of(run, net)
+        shuffle = torch.Generator().manual_seed(1_000_003 * (run.seed + 1))
+        fitted = Fitted(net)
+        if team is not None:
+            team.check(net, min(run.batch_size, len(data.x_train), len(data.x_validation)))
+            if checkpoint is not None:
+                team.fetch(checkpoint)
+        if checkpoint is not None and checkpoint.exists():
+            checkpoints.resume(checkpoint, run, fitted, optimizer, shuffle)
+        step = Step(
+            run, net, optimizer, attack_of(run, data), device, shuffle, team, capture=capture
+        )
+        x = data.x_train.to(device, memory_format=torch.channels_last)
+        y = data.y_train.to(device)
+        validation = data.x_validation.to(device), data.y_validation.to(device)
+        boxes = [
+            clip and tuple(side.to(device) for side in clip)
+            for clip in (box_of(run, data, "train"), box_of(run, data, "validation"))
+        ]
+        # Where the training set is small, watching it by validation must not cost more than
+        # training.
+        stride = math.ceil(6 * len(data.x_validation) / len(data.x_train))
+        saved = time.monotonic()
         while fitted.epochs < run.epochs and not fitted.diverged and not _fits(run, fitted):
             begun = time.monotonic()
             entry = epoch_of(run, step, x, y, fitted.epochs, shuffle, boxes[0], data.mirror)
@@ -222,13 +229,8 @@ def fit(
                 saved = time.monotonic()
             if stop:
                 raise Stopped(f"stopped after epoch {fitted.epochs}")
-    except torch.OutOfMemoryError as error:
-        raise UserError(
-            f"out of memory on {device}: lower batch_size (now {run.batch_size}), width (now "
-            f"{run.width}) or --workers, or take a larger device."
-        ) from error
-    if fitted.best is not None and not fitted.diverged:
-        net.load_state_dict(fitted.best.net)
+        if fitted.best is not None and not fitted.diverged:
+            net.load_state_dict(fitted.best.net)
     net.eval()
     return fitted
 

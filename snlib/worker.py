@@ -84,6 +84,11 @@ def load_data(run: Run, root: Path | None = None) -> Data:
     return training.data_of(run, root)
 
 
+def images_of(run: Run) -> tuple:
+    """What decides which images a run uses."""
+    return run.data, run.train_size, run.labels, run.validation
+
+
 def work_alone(
     run: Run,
     suites: frozenset[str],
@@ -199,8 +204,11 @@ def record_of(
 
     Returns:
         The record, not yet written; None if broken off, and to all of a team but the first.
+
+    Raises:
+        UserError: as `training.fit` and `nets.load`; the device is out of memory while it measures.
     """
-    from snlib import nets, precision, training
+    from snlib import devices, nets, precision, training
     from snlib.measurements import measure
 
     begun = time.monotonic()
@@ -230,7 +238,8 @@ def record_of(
             return None
         if keep_net:
             nets.keep(net, run, fitted, provenance.made(device))
-    with precision.products("float32", device):
+    smaller = f"lower width (now {run.width}) or --workers, or take a larger device"
+    with devices.memory(device, smaller), precision.products("float32", device):
         rows = measure(run, fitted, data, suites, device)
     trained, spent = sum(fitted.history["seconds"]), time.monotonic() - begun
     return {

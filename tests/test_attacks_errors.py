@@ -8,13 +8,22 @@ import pytest
 import torch
 from torch import nn
 
+from snlib import bounds, evaluation
 from snlib.attacks import Attack, fgm, pgm, pixel_box, square, trades_attack, wrm
-from snlib.errors import UserError
+from snlib.errors import UserError, fitting
 
 NET = nn.Sequential(nn.Flatten(), nn.Linear(12, 4))
 CONVOLUTION = nn.Sequential(nn.Conv2d(3, 4, 2), nn.Flatten())
+WITHOUT_BIASES = nn.Sequential(nn.Flatten(), nn.Linear(12, 4, bias=False))
 X = torch.zeros(5, 3, 2, 2)
 Y = torch.zeros(5, dtype=torch.int64)
+
+
+class Shift(nn.Module):
+    """A last layer without parameters, whose weights are of another dtype."""
+
+    def forward(self, x):
+        return x @ torch.eye(4, dtype=torch.float64)
 
 
 def broken_net():
@@ -78,6 +87,11 @@ def broken_net():
     (lambda: Attack("pgd", 1.0), ["kind", "pgd", "pgm"]),
     (lambda: Attack("pgm", -1.0), ["eps", "-1.0"]),
     (lambda: Attack("pgm", 1.0, steps=0), ["steps", "0"]),
+    (lambda: Attack("pgm", 1.0, steps="3"), ["steps is '3'", "whole number >= 1"]),
+    (lambda: Attack("pgm", 1.0, steps=None), ["steps is None", "whole number >= 1"]),
+    (lambda: Attack("pgm", 1.0, steps=2.5), ["steps is 2.5", "whole number >= 1"]),
+    (lambda: Attack("pgm", 1.0, restarts=None), ["restarts is None", "whole number >= 1"]),
+    (lambda: Attack("pgm", 1.0, restarts=0), ["restarts is 0", "whole number >= 1"]),
     (lambda: Attack("pgm", 1.0, restarts=2), ["restarts", "2", "random_start"]),
     (lambda: Attack("fgm", 1.0, random_start=True), ["fgm", "random_start", "pgm"]),
     (lambda: Attack("wrm", 1.0, norm=math.inf), ["norm", "inf", "wrm", "norm 2 only"]),
@@ -94,3 +108,68 @@ def test_bad_input(call, words):
     assert "\n" not in message
     for word in words:
         assert word in message, message
+
+
+DOUBLE = (
+    "x is torch.float64, the weights of Sequential are torch.float32",
+    "give x.to(torch.float32), or net.to(torch.float64).",
+)
+
+
+def whole_numbers(dtype: str) -> tuple[str, str]:
+    return (
+        f"x is torch.{dtype}, the weights of Sequential are torch.float32",
+        "give x.to(torch.float32).",
+    )
+
+
+@pytest.mark.parametrize("net", [NET, CONVOLUTION, WITHOUT_BIASES])
+@pytest.mark.parametrize(
+    ("call", "x", "words"),
+    [
+        (lambda net, x: fgm(net, x, Y, 1.0), X.double(), DOUBLE),
+        (lambda net, x: pgm(net, x, Y, 1.0, steps=1), X.double(), DOUBLE),
+        (lambda net, x: wrm(net, x, Y, eps=1.0, steps=1), X.double(), DOUBLE),
+        (lambda net, x: trades_attack(net, x, 1.0, steps=1), X.double(), DOUBLE),
+        (lambda net, x: square(net, x, Y, 1.0, queries=1), X.double(), DOUBLE),
+        (lambda net, x: evaluation.accuracy(net, x, Y), X.double(), DOUBLE),
+        (lambda net, x: evaluation.accuracy(net, x, Y), X.byte(), whole_numbers("uint8")),
+        (lambda net, x: bounds.margins(net, x, Y), X.long(), whole_numbers("int64")),
+        (lambda net, x: bounds.local_lipschitz(net, x), X.byte(), whole_numbers("uint8")),
+    ],
+)
+def test_an_x_of_another_dtype_than_the_weights(net, call, x, words):
+    with pytest.raises(UserError) as caught:
+        call(net, x)
+    message = str(caught.value)
+    assert "\n" not in message and message.startswith(words[0]) and message.endswith(words[1])
+
+
+def test_a_net_at_odds_with_itself_keeps_its_own_error():
+    mixed = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.Linear(8, 4).double())
+    buffered = nn.Sequential(nn.Flatten(), nn.Linear(12, 4), Shift())
+    for net in (mixed, buffered):
+        with pytest.raises(RuntimeError, match="the same dtype") as caught:
+            pgm(net, X, Y, 1.0)
+        assert not isinstance(caught.value, UserError)
+
+
+def test_what_has_no_weights_says_what_it_refuses():
+    with pytest.raises(
+        UserError, match=r"^x is torch.float64; function refuses it \(mat1 .*e.g. x.fl"
+    ):
+        pgm(lambda x: NET(x), X.double(), Y, 1.0)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        "planted",
+        "Input type (torch.FloatTensor) and weight type (torch.cuda.FloatTensor) should be equal",
+    ],
+)
+def test_what_is_no_matter_of_shape_or_dtype_stays_as_it_is(words):
+    with pytest.raises(RuntimeError) as caught, fitting(NET, X.shape, X.dtype):
+        raise RuntimeError(words)
+    assert not isinstance(caught.value, UserError) and str(caught.value) == words

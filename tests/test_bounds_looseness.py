@@ -152,6 +152,27 @@ def test_wrm_outside_its_premise() -> None:
     assert row["log10_lip"] == pytest.approx(math.log10(LIP))
 
 
+@pytest.mark.parametrize(("scheme", "attack"), [("fgm", "training"), ("pgm", "none")])
+def test_a_gradient_of_zero_leaves_the_theorem_alone_without_a_bound(scheme, attack) -> None:
+    table = recorded(scheme)
+    smallest = (table["quantity"] == "gradient_norm") & (table["x"] == 0)
+    table.loc[smallest & (table["attack"] == attack), "value"] = 0.0
+    loose = looseness(table).set_index("bound")
+    theirs = loose.drop(index="xiao2023")
+    assert (theirs["kappa"] == 0).all() and not theirs["defined"].any()
+    assert (theirs["failed"] == "kappa > 0").all()
+    logs = ["log10_phi", "log10_term", "log10_bound", "log10_explicit"]
+    assert theirs[logs].isna().all(axis=None)
+    assert theirs["log10_lip"].tolist() == pytest.approx([math.log10(LIP)] * len(theirs))
+    whole = of(scheme)
+    for column in ("log10_phi", "log10_bound", "defined", "log10_published"):  # needs no kappa
+        assert loose.loc["xiao2023", column] == whole["xiao2023"][column]
+    (row,) = looseness(table, level=0.05).query("bound == @scheme").to_dict("records")
+    assert row["defined"] and row["kappa"] == 3 * KAPPA  # the other quantiles are not 0
+    both = pd.concat([looseness(table), looseness(recorded("erm"))])
+    assert list(measures(both)["scheme"]) == ["erm"]  # what has no Phi cannot be ranked by it
+
+
 def test_a_net_that_gets_no_margin_has_no_bound() -> None:
     table = recorded("erm")
     table.loc[(table["quantity"] == "margin"), "value"] -= 5

@@ -67,6 +67,21 @@ def test_fgm_and_pgm() -> None:
         assert row["published"] == pytest.approx(math.log10(correction * math.sqrt(hat)))
 
 
+def test_a_gradient_of_zero_leaves_its_own_run_alone_without_a_bound() -> None:
+    tables = [recorded(scheme) for scheme in ("erm", "fgm", "pgm")]
+    whole = pd.concat([*tables, recorded("fgm", run="dead")])
+    whole.attrs = tables[0].attrs
+    smallest = (whole["quantity"] == "gradient_norm") & (whole["x"] == 0)
+    whole.loc[smallest & whole["run"].isin(["erm", "dead"]), "value"] = 0.0
+    found = bounds.normalizations(whole).set_index("run")
+    assert found["kappa"].to_dict() == {"erm": 0, "fgm": KAPPA, "pgm": KAPPA, "dead": 0}
+    assert found.loc["dead", "theorem"] == math.inf
+    assert found.loc["dead", "published"] == found.loc["fgm", "published"]
+    for table in tables:  # ERM's theorem asks no kappa
+        (row,) = bounds.normalizations(table).to_dict("records")
+        assert found.loc[row["run"], "theorem"] == row["theorem"] < math.inf
+
+
 def test_an_absolute_radius_wins_over_the_ratio() -> None:
     (row,) = bounds.normalizations(recorded("fgm", eps=0.7)).to_dict("records")
     assert row["eps"] == 0.7

@@ -14,7 +14,7 @@ import threads
 import torch
 from hostile import Hostile
 
-from snlib import datasets, training
+from snlib import checkpoints, datasets, training
 from snlib.errors import UserError
 from snlib.runs import Run
 
@@ -135,6 +135,29 @@ def test_a_bad_checkpoint_is_refused_by_name_and_never_executed(data, tmp_path, 
     with pytest.raises(UserError, match=r"run\.pt cannot be read .*delete it") as refused:
         training.fit(run, data, checkpoint=file)
     assert "\n" not in str(refused.value) and not trap.exists()
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("2 GiB"), MemoryError()])
+def test_want_of_memory_is_not_the_fault_of_the_file(data, tmp_path, monkeypatch, error):
+    def burst(*_, **__):
+        raise error
+
+    run, file = Run.of(**TINY, beta=1.3), tmp_path / "run.pt"
+    with pytest.raises(training.Stopped):
+        training.fit(run, data, checkpoint=file, on_epoch=lambda _: True)
+    with (
+        pytest.raises(type(error)) as passed,
+        checkpoints.opened(file, run.name, "checkpoint", "; delete it"),
+    ):
+        raise error
+    assert passed.value is error
+    with monkeypatch.context() as patch:  # while it is put into the net
+        patch.setattr(torch.nn.Module, "load_state_dict", burst)
+        with pytest.raises(UserError, match=r"^out of memory on cpu: lower batch_size"):
+            training.fit(run, data, checkpoint=file)
+    monkeypatch.setattr(torch, "load", burst)  # while it is read
+    with pytest.raises(UserError, match=r"out of memory on cpu: checkpoint .*run\.pt does not fit"):
+        checkpoints.look(file, run.name)
 
 
 def test_the_checkpoint_of_another_run_is_refused(data, tmp_path):

@@ -180,6 +180,14 @@ def test_a_table_of_other_settings_says_so(monkeypatch: pytest.MonkeyPatch) -> N
     assert why[9] == "gain.quick.csv was recorded with epochs=3"
 
 
+@pytest.mark.parametrize("scale", ["paper@mnist", "quick@mnist", "papr"])
+def test_a_scale_at_which_nothing_is_judged_is_refused(scale: str) -> None:
+    with pytest.raises(UserError) as caught:
+        claims.judge(scale)
+    for word in (f"scale is '{scale}'", "judged at", *claims.SCALES):
+        assert word in str(caught.value)
+
+
 def test_random_labels_by_hand() -> None:
     rows = [
         dict(scheme="erm", labels="random", beta=beta, seed=0, split="train", attack="training")

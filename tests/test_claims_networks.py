@@ -99,6 +99,19 @@ def test_a_negative_mode_has_no_logarithm(margin_table: pd.DataFrame) -> None:
     assert found["FGM"].isna().tolist() == [False, True, False]
 
 
+def test_a_net_without_a_bound_speaks_for_nothing(
+    margin_table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    norms = bounds.normalizations(margin_table)
+    norms.loc[norms["run"].isin(["1-5", "2-4"]), "theorem"] = INF  # FGM, with SN and without
+    monkeypatch.setattr(bounds, "normalizations", lambda table: norms)
+    assert margins.growth(margin_table)["FGM"].tolist() == pytest.approx([3.5] * 3, abs=0.02)
+    found = margins.growth_by_theorem(margin_table)
+    assert found["FGM"].isna().tolist() == [False, True, True]
+    assert claims.verdict(found["FGM"].dropna(), 1.0)[0] == "undecided"
+    assert found["PGM"].notna().all()
+
+
 def test_published_growth_is_that_of_the_figure() -> None:
     rows = of("fig_margins").set_index("panel")
     rows = rows[rows["series"].str.startswith("True")]["x"]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from snlib import choice, claims
+from snlib import choice, claims, experiments
 from snlib.claims import beside, table1
 from snlib.errors import UserError
 from snlib.results import ROOT
@@ -191,6 +191,14 @@ def test_a_mean_over_the_papers_rows_needs_half_of_them() -> None:
         of_mnist(rows(cells | one_seed))
     found = of_mnist(rows(cells | more, train_size=2000))
     assert found.tolist() == pytest.approx([(4 * 0.1 + 0.5) / 5 + s for s in (0, 0.01, 0.02)])
+
+
+def test_a_claim_waits_at_no_scale_for_data_that_are_not_part_of_it() -> None:
+    for claim in claims.CLAIMS:
+        for evidence in claim.evidence:
+            if evidence.experiment.startswith("table1_"):
+                there = experiments.experiment(evidence.experiment).scales
+                assert {scale.partition("@")[0] for scale in evidence.scales} <= set(there)
 
 
 def test_other_data_keep_all_their_rows() -> None:

@@ -162,3 +162,7 @@ def test_the_command_prints_every_scale_unless_one_is_named(
         block = text[text.index(" 2. Claim 2") : text.index(" 3. Claim 3")]
         assert re.findall(r"^    (\S+) +(?:not|undecided|supported)", block, re.M) == scales
     assert "not supported  b: -1.100 ± 0.248 (3 seeds)" in claims.report(("quick",), "/nowhere")
+    for arguments in (["--scale", "paper", "--data", "mnist"], ["--scale", "quick@mnist"]):
+        options = parser.parse_args(["claims", *arguments])
+        with pytest.raises(UserError, match=r"scale is .*@mnist'; claims are judged at quick"):
+            options.command(options)

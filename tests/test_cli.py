@@ -19,6 +19,7 @@ from snlib import checkpoints, experiments, journal, provenance, results, speed,
 from snlib.__main__ import main
 from snlib.costs import Machine
 from snlib.results import Store
+from snlib.runs import Run
 from snlib.speed import Speed
 
 
@@ -193,6 +194,51 @@ def test_verify(computed, capsys):
     assert "mismatch" in out and "tiny.quick.csv differs from its records" in err
 
 
+def test_verify_asks_for_a_store(tmp_path, capsys):
+    absent, other, fresh, begun = (tmp_path / name for name in ("absent", "other", "new", "begun"))
+    for folder in (other / "notes", fresh, begun / ".work"):
+        folder.mkdir(parents=True)
+    for folder, reason in ((absent, "there is no such folder"), (other, "that folder is no store")):
+        assert main(["verify", "--store", str(folder)]) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and err.count("\n") == 1
+        assert err.startswith(f"snlib: --store is {folder}; {reason}.")
+    for folder in (fresh, begun):
+        assert main(["verify", "--store", str(folder)]) == 0
+        assert capsys.readouterr().out == f"nothing is recorded in {folder}.\n"
+    assert not absent.exists()
+    (fresh / "tiny.quick.csv").write_text("a table without its records\n")
+    assert main(["verify", "--store", str(fresh)]) == 1
+    assert "tiny.quick.csv differs from its records" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["list", "tiny"], ["status", "tiny"], ["verify"]])
+def test_a_file_is_no_store(command, tmp_path, capsys):
+    file = tmp_path / "README.md"
+    file.write_text("text")
+    for place in (file, file / "deeper"):
+        assert main([*command, "--store", str(place)]) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and err.count("\n") == 1
+        assert (
+            f"store is {place}; {file} is a file. Allowed: recorded, workbook, or a folder." in err
+        )
+
+
+@pytest.mark.parametrize("command", ["list", "status"])
+def test_data_of_which_nothing_is_known_here_are_refused(command, tmp_path, capsys):
+    asked = [command, "tiny", "--store", str(tmp_path), "--data"]
+    for name in ("mnist", "cifar10_jpeg", "tiny_imagenet"):  # whether the images are here or not
+        assert main([*asked, name]) == 0
+    capsys.readouterr()
+    assert main([*asked, "mine"]) == 2
+    assert "data is 'mine'; allowed are digits, mnist" in capsys.readouterr().err
+    (tmp_path / ".work").mkdir()
+    run = TINY.at("quick@mine")[0]
+    Store(tmp_path).checkpoint_path(run.name).touch()  # of images that lie elsewhere
+    assert main([*asked, "mine"]) == 0
+
+
 WRONG = [
     (["run", "gab"], r"experiment is 'gab'; .* Did you mean 'gap'\?"),
     (["status", "gab"], r"experiment is 'gab'; .* Did you mean 'gap'\?"),
@@ -204,8 +250,15 @@ WRONG = [
     (["run", "tiny", "--budget=-3m"], r"--budget is '-3m'"),
     (["run", "tiny", "--split", "1M"], r"--split goes with --bundle FILE or --budget"),
     (["run", "tiny", "--bundle", "a.zip", "--split", "big"], r"--split is 'big'; allowed are"),
+    (
+        ["run", "tiny", "--budget", "7h", "--split", "1K"],
+        r"--split is '1K'; it must be at least 16K",
+    ),
     (["run", "tiny", "--device", "gpu"], r"device is 'gpu'; allowed are cpu, cuda"),
     (["run", "gap", "--data", "digit"], r"data is 'digit'; .*Did you mean 'digits'\?"),
+    (["list", "gap", "--data", "digts"], r"data is 'digts'; .*Did you mean 'digits'\?"),
+    (["list", "--scale", "paper@nosuch"], r"data is 'nosuch'; allowed are digits, mnist"),
+    (["status", "gap", "--data", "svnh"], r"data is 'svnh'; .*Did you mean 'svhn'\?"),
 ]
 
 
@@ -215,6 +268,21 @@ def test_wrong_input_gives_one_line(arguments, message, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and re.match(rf"snlib: .*{message}", err)
     assert not list(tmp_path.iterdir())
+
+
+def test_runs_without_data_are_told_of_and_all_others_go_on(tmp_path, capsys, monkeypatch):
+    runs = TINY.at("quick")[:1]
+    worker.work_alone(runs[0], TINY.suites, Store(tmp_path), "cpu", None, None)
+    lacking = Run.of(**runs[0].settings() | {"data": "tiny_imagenet"})
+    plan = dict.fromkeys([lacking, *runs], TINY.suites)
+    monkeypatch.setattr(experiments, "plan", lambda *_: plan)
+    place = ["--data-root", str(tmp_path / "none"), "--store", str(tmp_path)]
+    assert main(["run", "tiny", *place, "--bundle", str(tmp_path / "all.zip")]) == 1
+    out, err = capsys.readouterr()
+    assert err.count("\n") == 1 and "its images belong in" in err and "see data/README.md" in err
+    assert err.startswith(f"snlib: run {lacking.name} failed: Tiny ImageNet is not in ")
+    assert out.endswith("all.zip\n")  # tables and bundle are there all the same
+    assert journal.failure(lacking.name, Store(tmp_path)).startswith("Tiny ImageNet is not in ")
 
 
 def test_cuda_asked_for_and_absent(tmp_path, capsys, monkeypatch):

@@ -46,7 +46,7 @@ def test_split_and_records_only(away, tmp_path, capsys):
 WRONG = [
     (["bundle", "a.zip", "gab"], r"experiment is 'gab'; .* Did you mean 'gap'\?"),
     (["bundle", "a.zip", "tiny", "--split", "big"], r"--split is 'big'; allowed are sizes such as"),
-    (["bundle", "a.zip", "tiny", "--split", "10"], r"part_bytes is 10; it must be at least"),
+    (["bundle", "a.zip", "tiny", "--split", "10"], r"--split is '10'; it must be at least 16K"),
     (["bundle", "a.zip", "steady"], r"nothing is recorded of these 4 runs in "),
     (["bundle", "none/such/a.zip", "tiny"], r"bundle .*a\.zip cannot be written"),
     (["merge", "a.zip"], r"bundle a\.zip does not exist"),

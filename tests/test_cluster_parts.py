@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.metadata
 import socket
 import sys
 import threading
 import time
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,10 @@ from test_layering import ALLOWED
 from tiny_experiment import SMALL, TINY
 
 from snlib import cluster, worker
-from snlib.cluster import connection, nodes, versions
+from snlib.cluster import connection, driver, nodes, versions
 from snlib.errors import UserError
 from snlib.results import Store
+from snlib.runner import Outcome
 from snlib.runs import Run
 
 PLAN = {run: TINY.suites for run in TINY.at("quick")}
@@ -242,6 +245,46 @@ def test_a_data_set_travels_whole(labels):
     assert other.title == data.title and other.mean_norm == data.mean_norm
     other.x_train.zero_()
     assert not torch.equal(other.x_train, data.x_train)  # a copy: Ray's own is read-only
+
+
+def test_a_data_set_that_cannot_be_had_fails_its_own_runs_alone(tmp_path, monkeypatch):
+    carried = []
+
+    class Fake:
+        def __init__(self, *_, **__):
+            pass
+
+        def carry_out(self, todo, **_):
+            carried.extend(todo)
+
+    monkeypatch.setattr(connection, "connected", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(connection, "check_room", lambda *_: None)
+    monkeypatch.setattr(versions, "check", lambda _: None)
+    monkeypatch.setattr(cluster, "Driver", Fake)
+    lacking, ended = Run.of(**SMALL | {"data": "tiny_imagenet"}), []
+    options = dict(address="ray", data_root=tmp_path, on_done=lambda *how: ended.append(how))
+    outcome = cluster.execute({lacking: TINY.suites, **PLAN}, Store(tmp_path / "store"), **options)
+    assert carried == list(PLAN) and list(outcome.failed) == [lacking.name]
+    assert ended == [(lacking, f"failed: {outcome.failed[lacking.name]}")]
+    with pytest.raises(UserError, match=r"^Tiny ImageNet is not in"):
+        cluster.execute({lacking: TINY.suites}, Store(tmp_path / "store"), **options)
+
+
+def test_a_run_that_asks_for_too_many_images_ends_no_other(tmp_path, monkeypatch):
+    good, too_many = Run.of(**SMALL), Run.of(**SMALL | {"train_size": 10**6})
+    one = object.__new__(driver.Driver)  # without a cluster
+    one.where, one.outcome, one.listeners = Store(tmp_path), Outcome(), (None, None)
+    one.data_root, one.tasks, one.locks, one.images = None, {}, {}, {}
+
+    def submitted(run, suites):
+        worker.load_data(run)
+        one.tasks[run.name] = run
+
+    monkeypatch.setattr(one, "_submit", submitted)
+    one._fill(deque(dict.fromkeys((too_many, good), TINY.suites).items()), 2)
+    assert list(one.tasks) == [good.name] and set(one.locks) == {good}
+    assert "train_size is 1000000" in one.outcome.failed[too_many.name]
+    one.locks[good].close()
 
 
 def test_whitening_travels_too():

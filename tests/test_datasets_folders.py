@@ -190,4 +190,6 @@ def test_unknown_data_set_suggests_the_nearest_and_lists_folders(pets):
         datasets.load("../pets", root=pets / "pets")
     with pytest.raises(UserError, match=r"CIFAR-10 \(JPEG\) is not in .*cifar10_jpeg/\{train,test"):
         datasets.load("cifar10_jpeg", root=pets)
+    with pytest.raises(UserError, match=r"^Tiny ImageNet is not in .*tiny_imagenet/\{train,test\}"):
+        datasets.load("tiny_imagenet", root=pets)
     assert datasets.names("/nowhere") == list(official.NAMES)

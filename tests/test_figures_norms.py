@@ -230,6 +230,30 @@ def test_margin_sizes_mark_what_the_axis_cannot_hold(nets) -> None:
     assert [text.get_text() for text in published.texts].count("1 of 1 below 0") == 2
 
 
+def test_a_net_without_a_bound_is_counted_and_blanks_its_cells(nets) -> None:
+    table, norms = nets
+    norms = norms.assign(kappa=0.1)
+    again = {f"r{number}": f"s{number}" for number in range(len(norms))}  # a second seed
+    table = pd.concat([table, table.assign(run=table["run"].map(again), seed=1)])
+    norms = pd.concat([norms, norms.assign(run=norms["run"].map(again), seed=1)])
+    dead = (norms["scheme"] == "fgm") & (norms["beta"] == 1.6) & (norms["seed"] == 1)
+    norms.loc[dead, ["kappa", "theorem"]] = 0.0, math.inf
+    found = margins.summary(table, norms)
+    place = (found["scheme"] == "fgm") & found["sn"]
+    assert found.loc[place, "theorem"].isna().tolist() == [False, True]
+    assert found.loc[~place, "theorem"].notna().all() and found["published"].notna().all()
+    shown = margins.normalized_beside_paper(found, norms)
+    blank = ["mode/sqrt(Phi)", "κ", "sqrt(Phi)"]
+    assert (shown.loc[("fgm", "true", True), blank] == "").all()
+    assert shown.loc[("fgm", "true", True), "mode/published"] == "-1.7 ± 0.0"
+    assert shown.loc[("pgm", "true", True), blank].tolist() == ["-29.7 ± 0.0", "-1.0 ± 0.0",
+                                                                "30.0 ± 0.0"]  # fmt: skip
+    raw, published, theorem = margins.margin_sizes(table, norms).axes[:3]
+    notes = [text.get_text() for text in theorem.texts]
+    assert [note for note in notes if "bound" in note] == ["to $10^{-30}$, 1 of 2 without a bound"]
+    assert not any("bound" in text.get_text() for ax in (raw, published) for text in ax.texts)
+
+
 def test_a_missing_panel_is_refused(nets) -> None:
     table, norms = nets
     with pytest.raises(UserError, match="no net of pgm with SN"):

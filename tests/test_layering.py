@@ -26,6 +26,7 @@ ALLOWED |= {
     "files": {"errors"},
     "series": set(),
     "interrupts": set(),
+    "devices": {"errors"},
     "deadlines": set(),
     "results": {"errors", "files", "series"},
     "runs": {"errors", "results"},
@@ -33,20 +34,21 @@ ALLOWED |= {
     "protocols": {"runs"},
     "evaluation": GROUND,
     "audit": GROUND | {"evaluation"},
-    "checkpoints": {"errors", "results", "runs"},
-    "team": {"errors"},
+    "checkpoints": {"devices", "errors", "results", "runs"},
+    "team": {"devices", "errors"},
     "augmentation": set(),
     "capture": {"capturing"},
     "precision": {"errors"},
     "learning": GROUND,
     "steps": GROUND
     | {"augmentation", "capture", "evaluation", "learning", "precision", "runs", "team"},
-    "training": GROUND | {"checkpoints", "evaluation", "precision", "runs", "steps", "team"},
-    "nets": GROUND | {"checkpoints", "provenance", "results", "runs", "training"},
+    "training": GROUND
+    | {"checkpoints", "devices", "evaluation", "precision", "runs", "steps", "team"},
+    "nets": GROUND | {"checkpoints", "devices", "provenance", "results", "runs", "training"},
     "robustness": GROUND | {"evaluation", "runs"},
     "measurements": GROUND | {"checkpoints", "evaluation", "robustness", "runs", "training"},
     "worker": GROUND
-    | {"deadlines", "measurements", "nets", "precision", "provenance"}
+    | {"deadlines", "devices", "measurements", "nets", "precision", "provenance"}
     | {"results", "runs", "team", "training"},
     "experiments": {"errors", "protocols", "runs"},
     "tables": {"errors", "results", "runs", "experiments"},
@@ -54,7 +56,7 @@ ALLOWED |= {
     "speed": {"costs", "models", "provenance", "runs"},
     "room": {"costs", "runs", "speed"},
     "journal": {"errors", "files", "results", "runs"},
-    "runner": {"errors", "interrupts", "results", "room", "runs", "worker"},
+    "runner": {"devices", "errors", "interrupts", "results", "room", "runs", "worker"},
     "parallel": {"deadlines", "results", "runner", "runs", "team", "worker"},
     "cluster": {"datasets", "errors", "files", "interrupts"}
     | {"provenance", "results", "runner", "runs", "worker"},

@@ -88,6 +88,19 @@ def test_the_trained_net_is_at_hand(store):
     assert [path.name for path in store.root.rglob("*.*")] == [f"{run.name}.pt"]
 
 
+@pytest.mark.parametrize("name", ["to", "load_state_dict"])
+def test_a_full_device_is_not_the_fault_of_the_file(store, monkeypatch, name):
+    def burst(*_, **__):
+        raise torch.OutOfMemoryError("tried to allocate")
+
+    run = Run.of(**SMALL | {"epochs": 1}, scheme="erm")
+    worker.work(run, frozenset({"history"}), store, keep_net=True)
+    monkeypatch.setattr(torch.nn.Module, name, burst)
+    with pytest.raises(UserError, match=r"^out of memory on cpu: take a larger device") as told:
+        nets.load(store.net_path(run.name), run, training.data_of(run))
+    assert "delete" not in str(told.value)
+
+
 def test_no_net_of_that_run(store):
     run = Run.of(**SMALL, scheme="fgm", beta=1.3)
     with pytest.raises(UserError, match=rf"run is {run.name} .*fgm, beta 1\.3.*--keep-nets"):

@@ -15,13 +15,16 @@ from pathlib import Path
 import pytest
 import threads
 import torch
-from tiny_experiment import EXPERIMENTS, TINY
+from tiny_experiment import EXPERIMENTS, SMALL, TINY
 from two_ranks import RUNS
 
-from snlib import models, results, tables, training, worker
+from snlib import models, parallel, results, speed, tables, training, worker
 from snlib.__main__ import main
+from snlib.commands import engines
 from snlib.errors import UserError
 from snlib.results import Store
+from snlib.runner import Outcome
+from snlib.runs import Run
 from snlib.team import Team, joined
 
 TESTS = Path(__file__).parent
@@ -114,6 +117,62 @@ def test_rank_0_is_heard_by_all(ranks):
     assert [rank["told"] for rank in ranks] == [[True, b"bytes"]] * 2
 
 
+def test_what_is_so_on_one_rank_is_known_to_all(ranks):
+    assert [rank["anywhere"] for rank in ranks] == [[[False, True, True], []]] * 2
+
+
+class Alone(Team):
+    """A first rank that hears of one run that another rank has no data for."""
+
+    def given(self, content):
+        return content
+
+    def decide(self, flag):
+        return flag
+
+    def anywhere(self, flags):
+        return [*flags[:-1], True]
+
+
+def test_a_data_set_that_one_process_lacks_fails_its_own_runs_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel, "_one", lambda *_: "done")
+    lacking = Run.of(**SMALL | {"data": "tiny_imagenet"})
+    good, elsewhere = Run.of(**SMALL), Run.of(**SMALL, seed=1)
+    team, plan = Alone(0, 2, torch.device("cpu")), dict.fromkeys((lacking, good, elsewhere), ())
+    with threads.one_thread():
+        outcome = parallel.execute(plan, Store(tmp_path), team, data_root=tmp_path)
+        assert outcome.done == [good.name]
+        assert list(outcome.failed) == [lacking.name, elsewhere.name]
+        assert outcome.failed[lacking.name].startswith("Tiny ImageNet is not in")
+        assert outcome.failed[elsewhere.name] == "another process cannot load its data set"
+        with pytest.raises(UserError, match=r"^Tiny ImageNet is not in"):
+            parallel.execute({lacking: ()}, Store(tmp_path), team, data_root=tmp_path)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_first_process_alone_measures_what_a_budget_has_room_for(rank, monkeypatch, tmp_path):
+    """The others would measure on its GPU, before each has been given its own."""
+    monkeypatch.setattr("snlib.experiments.EXPERIMENTS", EXPERIMENTS)
+    monkeypatch.setenv("RANK", str(rank))
+    measured, limits, known = [], [], speed.Speed("a device")
+    monkeypatch.setattr(speed, "learned", lambda *_: measured.append(rank) or known)
+    monkeypatch.setattr(engines, "execute", lambda *_, **kept: limits.append(kept) or Outcome())
+    arguments = ["--parallel", "data", "--budget", "2h", "--store", str(tmp_path)]
+    assert main(["run", "tiny", *arguments]) == 0
+    assert measured == ([0] if rank == 0 else [])
+    assert ("deadline" in limits[0]) == (rank == 0)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_first_process_alone_says_by_its_status_that_runs_failed(rank, monkeypatch, tmp_path):
+    """torchrun ends all others as soon as one fails, and the first still writes its tables."""
+    monkeypatch.setattr("snlib.experiments.EXPERIMENTS", EXPERIMENTS)
+    monkeypatch.setenv("RANK", str(rank))
+    monkeypatch.setattr(engines, "execute", lambda *_, **__: Outcome(failed={"a run": "why"}))
+    status = main(["run", "tiny", "--parallel", "data", "--store", str(tmp_path)])
+    assert status == (1 if rank == 0 else 0)
+
+
 def test_the_command_line_under_torchrun(tmp_path, monkeypatch):
     monkeypatch.setattr("snlib.experiments.EXPERIMENTS", EXPERIMENTS)
     done = torchrun("tiny_experiment.py", "run", "tiny", "--parallel", "data",
@@ -173,11 +232,21 @@ def test_options_that_do_not_go_together(options, message, monkeypatch, capsys, 
 def test_fewer_gpus_than_processes(monkeypatch):
     for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with (
         pytest.raises(UserError, match=r"process 1 .* no GPU of its own: there are 1"),
         joined("cuda"),
     ):
+        pass
+
+
+@pytest.mark.parametrize("device", ["mps", "meta", "cpu:3", "gpu"])
+def test_devices_that_there_are_not(device, monkeypatch):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    refused = rf"device is '{device}'; allowed are cpu, cuda"
+    with pytest.raises(UserError, match=refused), joined(device):
         pass
 
 

@@ -170,6 +170,16 @@ def test_a_record_from_before_seals_still_loads_and_is_named(store):
 # ------------------------------------------------------------------------------------------ stores
 
 
+def test_a_file_is_no_store_and_a_new_folder_is_one(tmp_path):
+    file = tmp_path / "notes"
+    file.write_text("text")
+    for place in (file, str(file), file / "deeper"):
+        with pytest.raises(UserError, match=r"store is .*notes.* is a file. Allowed: recorded"):
+            results.store(place)
+    assert results.store(tmp_path / "new" / "deeper").root == tmp_path / "new" / "deeper"
+    assert not (tmp_path / "new").exists()
+
+
 def test_stores_by_name_and_path(tmp_path):
     assert results.store("recorded").root == results.ROOT / "data" / "results"
     assert results.store("workbook").root == results.ROOT / "build" / "results"

@@ -20,6 +20,7 @@ from snlib.errors import UserError
 from snlib.experiments import BASE, experiment
 from snlib.measurements import measure
 from snlib.runs import Run
+from snlib.training import attack_of
 
 W, B = torch.tensor([1.2, -0.6], dtype=torch.float64), -0.2
 """Logit of class 1 minus that of class 0 is W x + B."""
@@ -144,6 +145,17 @@ def test_units_are_the_published_radii(data, name, mean_norm, l2, step) -> None:
         else:
             assert found[0] == 0 and found[-1] == pytest.approx((2 if kind == "l2" else 1) * size,
                                                                 rel=1e-3)  # fmt: skip
+
+
+@pytest.mark.parametrize("scale", ["quick", "laptop", "paper", "paper@mnist"])
+def test_the_unit_of_the_penalty_is_the_step_of_the_run_s_own_training(data, scale) -> None:
+    for run in experiment("robustness").at(scale):
+        if run.scheme == "wrm":
+            like = Data(**{**vars(data), "name": run.data, "mean_norm": 9.2157})
+            step = attack_of(run, like).eps
+            assert robustness.unit(run, like, "penalty") == pytest.approx(step)
+            if run.data not in robustness.PAPER_UNITS:
+                assert robustness.radii(run, like, "penalty")[-1] == pytest.approx(step)
 
 
 @pytest.mark.parametrize("scale", ["quick", "laptop", "paper", "paper@mnist"])

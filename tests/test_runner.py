@@ -16,7 +16,7 @@ import threads
 import torch
 from tiny_experiment import SMALL, TINY
 
-from snlib import deadlines, results, room, runner, training, worker
+from snlib import deadlines, measurements, results, room, runner, training, worker
 from snlib.errors import UserError
 from snlib.results import Store, load_record
 from snlib.runs import OF_TRAINING, Run
@@ -63,8 +63,9 @@ def test_missing_is_what_has_no_record_or_lacks_a_suite(store):
 
 def test_devices():
     runner.check_device("cpu")
-    with pytest.raises(UserError, match=r"device is 'gpu'; allowed are cpu, cuda"):
-        runner.check_device("gpu")
+    for device in ("gpu", "mps", "meta", "cpu:3"):
+        with pytest.raises(UserError, match=rf"device is '{device}'; allowed are cpu, cuda"):
+            runner.check_device(device)
     assert room.room("cpu", ()).workers >= 1
 
 
@@ -119,6 +120,59 @@ def test_data_absent_without_network(store, tmp_path, monkeypatch):
         runner.execute({Run(data="mnist", net="softmax"): SUITES}, store, data_root=folder)
     line = str(refused.value)
     assert "\n" not in line and "MNIST" in line and str(folder) in line
+
+
+def test_a_data_set_that_cannot_be_had_fails_its_own_runs_alone(store, tmp_path):
+    good = Run.of(**SMALL, epochs=1)
+    lacking = [Run.of(**SMALL | {"data": "tiny_imagenet"}, seed=seed) for seed in range(2)]
+    plan, ended = dict.fromkeys((lacking[0], good, lacking[1]), SUITES), {}
+    options = dict(
+        data_root=tmp_path, workers=2, on_done=lambda run, said: ended.update({run: said})
+    )
+    outcome = runner.execute(plan, store, **options)
+    assert outcome.done == [good.name] and list(outcome.failed) == [run.name for run in lacking]
+    for run in lacking:
+        assert outcome.failed[run.name].startswith(
+            f"Tiny ImageNet is not in {tmp_path}; its images"
+        )
+        assert ended[run] == f"failed: {outcome.failed[run.name]}"
+    assert [path.stem for path in store.records.iterdir()] == [good.name]
+    again = runner.execute(plan, store, **options)  # all that is left lacks its data
+    assert again == runner.Outcome(failed=outcome.failed)
+
+
+def test_no_run_of_a_plan_has_data(store, tmp_path):
+    runs = [Run.of(**SMALL | {"data": name}) for name in ("tiny_imagenet", "cifar10_jpeg")]
+    with pytest.raises(UserError, match=r"^Tiny ImageNet is not in"):
+        runner.execute(dict.fromkeys(runs, SUITES), store, data_root=tmp_path)
+    assert not store.root.exists() or not list(store.root.iterdir())
+
+
+def test_one_run_stands_for_its_data_set_unless_it_asks_for_too_many_images(monkeypatch):
+    some, too_many = Run.of(**SMALL), Run.of(**SMALL | {"train_size": 10**6})
+    later, loads, load = Run.of(**SMALL | {"train_size": 50}), [], worker.load_data
+    monkeypatch.setattr(worker, "load_data", lambda run, root: loads.append(run) or load(run, root))
+    found = runner.without_data(dict.fromkeys((too_many, some, later), SUITES))
+    assert list(found) == [too_many] and "train_size is 1000000" in found[too_many]
+    assert loads == [too_many, some]
+
+
+def test_a_data_set_fails_in_other_ways_too(monkeypatch):
+    def refused(*_):
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(worker, "load_data", refused)
+    run = Run.of(**SMALL)
+    assert runner.without_data({run: SUITES}) == {run: "PermissionError: not yours"}
+
+
+def test_out_of_memory_while_a_net_is_measured(store, monkeypatch):
+    def burst(*_):
+        raise torch.OutOfMemoryError("tried to allocate")
+
+    monkeypatch.setattr(measurements, "measure", burst)
+    with pytest.raises(UserError, match=r"out of memory on cpu: lower width \(now 1\.0\) or"):
+        worker.work_alone(Run.of(**SMALL, epochs=1), SUITES, store, "cpu", None, None)
 
 
 def test_a_failing_run_ends_no_other(store):

@@ -253,11 +253,21 @@ def test_augmented_images_are_shifted_or_mirrored_originals():
     assert len({kind[0] for kind in kinds}) == 2 and len(kinds) > 10
 
 
-def test_out_of_memory_names_the_knobs(data, monkeypatch):
-    def burst(*_):
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        (nn.Module, "to"),
+        (training, "box_of"),  # its images go to the device, as all others
+        (steps.Step, "__call__"),
+        (steps.Step, "accuracy"),
+    ],
+    ids=["net", "boxes", "step", "validation"],
+)
+def test_out_of_memory_names_the_knobs(data, monkeypatch, place, name):
+    def burst(*_, **__):
         raise torch.OutOfMemoryError("tried to allocate")
 
-    monkeypatch.setattr(steps.Step, "__call__", burst)
+    monkeypatch.setattr(place, name, burst)
     with pytest.raises(UserError, match=r"out of memory on cpu: lower batch_size \(now 50\)"):
         training.fit(Run.of(**TINY), data)
 

@@ -39,7 +39,7 @@ def attacking(net: Net, x: Tensor) -> Iterator[None]:
             stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(untouched(net, x.device))
-        stack.enter_context(fitting(net, x.shape))
+        stack.enter_context(fitting(net, x.shape, x.dtype))
         yield
 
 

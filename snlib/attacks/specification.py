@@ -11,7 +11,7 @@ from torch import Tensor
 from snlib.attacks.balls import as_norm
 from snlib.attacks.divergence import trades_attack
 from snlib.attacks.objectives import LABELS, LOSSES, PRECISIONS
-from snlib.attacks.path import L1_STEPS, Clip, Info
+from snlib.attacks.path import L1_STEPS, Clip, Info, whole
 from snlib.attacks.penalty import wrm
 from snlib.attacks.projected import fgm, pgm
 from snlib.attacks.state import Net
@@ -62,10 +62,8 @@ class Attack:
         one_of("loss", self.loss, LOSSES)
         one_of("l1", self.l1, L1_STEPS)
         one_of("precision", self.precision, PRECISIONS)
-        require(
-            self.steps >= 1 and self.restarts >= 1,
-            f"steps is {self.steps} and restarts is {self.restarts}; both must be >= 1.",
-        )
+        whole("steps", self.steps)
+        whole("restarts", self.restarts)
         require(
             self.kind == "pgm" or not (self.random_start or self.restarts > 1),
             f"kind is {self.kind!r} with random_start={self.random_start} and restarts="

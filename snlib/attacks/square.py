@@ -52,7 +52,7 @@ def square(
     size = radius("eps", eps, x)
     images = x.detach().clone()
     images = images if x.ndim == 4 else images.reshape(len(x), 1, 1, -1)
-    with untouched(net, x.device), torch.no_grad(), fitting(net, x.shape):
+    with untouched(net, x.device), torch.no_grad(), fitting(net, x.shape, x.dtype):
         check_logits(net(x), x, y)
         signs = _signs((*images.shape[:2], 1, images.shape[3]), images, generator)
         delta = _resize(signs.expand_as(images), size, norm, x)

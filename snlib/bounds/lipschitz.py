@@ -226,7 +226,7 @@ def local_lipschitz(net: nn.Module, x: Tensor, *, batch_size: int = 100) -> pd.D
     """
     check_batch(x, batch_size)
     pieces = []
-    with evaluating(net), torch.enable_grad(), errors.fitting(net, x.shape):
+    with evaluating(net), torch.enable_grad(), errors.fitting(net, x.shape, x.dtype):
         for part in x.detach().split(batch_size):
             leaf = part.clone().requires_grad_()
             logits = net(leaf)

@@ -7,6 +7,7 @@ all hidden constants taken as 1 ("order") or, where a proof spells them out, as 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pandas as pd
@@ -14,6 +15,7 @@ import pandas as pd
 from snlib import errors
 from snlib.bounds.capacities import Capacity, capacity
 from snlib.bounds.generalization import EXPLICIT, generalization
+from snlib.bounds.premises import Premises
 from snlib.bounds.published import PUBLISHED, published_normalization
 from snlib.bounds.recorded import layers_of
 
@@ -35,7 +37,8 @@ def runs(table: pd.DataFrame, *, level: float = 0.0) -> pd.DataFrame:
 
     kappa is the quantile `level` of the input-gradient norms at the training images, clean and
     attacked, the smaller of the two. At level 0 it is the smallest one seen, still an upper bound
-    on what the theorems may use; at a higher level no theorem holds as it stands.
+    on what the theorems may use; at a higher level no theorem holds as it stands. Where it is 0,
+    Theorems 2 and 3 give no bound.
 
     margin is the smallest recorded quantile that at least half of the rightly classified training
     images stay below (under the training attack), and risk the share of images below it. Any
@@ -94,9 +97,10 @@ def looseness(table: pd.DataFrame, *, level: float = 0.0) -> pd.DataFrame:
     Returns:
         The columns of `runs` but layers, one row a run and bound, and: bound, log10_phi,
         log10_lip (of Lip = P S), log10_term and log10_bound (order), log10_explicit (the bound
-        with its constants; NaN where none are known), defined (False where Lip < lambda fails or
-        no margin is positive), failed (premises known to fail), log10_published (of what the
-        paper's figures divide margins by; NaN for wrm).
+        with its constants; NaN where none are known), defined (False where Lip < lambda or
+        kappa > 0 fails or no margin is positive: the logarithms that need it are NaN), failed
+        (premises known to fail), log10_published (of what the paper's figures divide margins by;
+        NaN for wrm).
     """
     rows = []
     for run in runs(table, level=level).to_dict("records"):
@@ -104,7 +108,8 @@ def looseness(table: pd.DataFrame, *, level: float = 0.0) -> pd.DataFrame:
         published = _published(run["scheme"], layers)
         for name in BOUNDS[errors.one_of("scheme", run["scheme"], BOUNDS)]:
             phi = _capacity(name, run, layers)
-            logs = _logs(phi, run, layers) if run["margin"] > 0 else dict.fromkeys(LOGS, math.nan)
+            defined = phi.defined and run["margin"] > 0
+            logs = _logs(phi, run, layers) if defined else dict.fromkeys(LOGS, math.nan)
             rows.append(
                 {
                     **run,
@@ -112,7 +117,7 @@ def looseness(table: pd.DataFrame, *, level: float = 0.0) -> pd.DataFrame:
                     "log10_phi": phi.log10_phi,
                     "log10_lip": phi.log10_lip,
                     **logs,
-                    "defined": phi.defined and run["margin"] > 0,
+                    "defined": defined,
                     "failed": "; ".join(phi.refuted),
                     "log10_published": published,
                 }
@@ -134,9 +139,11 @@ def measures(loose: pd.DataFrame) -> pd.DataFrame:
         normalized (log10 of sqrt(Phi) over the margin), published (log10 of the paper's
         normalization over the margin), term (log10 of the whole term, samples and sizes included),
         and two controls: margin_alone (minus log10 of the margin), samples_alone (minus log10 of
-        sqrt(n)).
+        sqrt(n)). Runs for which their theorem has no Phi are left out: all measures are to rank the
+        same runs.
     """
-    own = loose[loose["bound"] == loose["scheme"]].reset_index(drop=True)
+    own = loose[(loose["bound"] == loose["scheme"]) & loose["log10_phi"].notna()]
+    own = own.reset_index(drop=True)
     log_margin = own["margin"].map(lambda g: math.log10(g) if g > 0 else math.nan)
     return own.assign(
         capacity=own["log10_phi"] / 2,
@@ -194,12 +201,28 @@ def _capacity(name: str, run: dict, layers: pd.DataFrame) -> Capacity:
     if theorem == "wrm":
         return capacity(layers, wrm_lambda=1 / run["size"], **common)
     if theorem in ("fgm", "pgm"):
+        if run["kappa"] == 0:
+            return _without_kappa(theorem, layers)
         common |= {"eps": run["size"], "kappa": run["kappa"]}
     if theorem == "pgm":
         common |= {"steps": int(run["steps"]), "form": "paper" if recalled else "rigorous"}
     if theorem == "xiao2023":
         common |= {"eps": run["size"]}
     return capacity(layers, **common)
+
+
+def _without_kappa(theorem: str, layers: pd.DataFrame) -> Capacity:
+    """What is left of Theorem 2 or 3 where an input gradient is 0: P, S and Lip, but no Phi."""
+    found = capacity(layers, theorem="erm", sigma="upper")
+    failed = Premises()
+    failed.add("kappa > 0", "kappa = 0", "> 0: an input gradient of 0 has no direction", False)
+    return dataclasses.replace(
+        found,
+        theorem=theorem,
+        log10_phi=math.nan,
+        log10_bracket=math.nan,
+        premises=pd.concat([found.premises, failed.table()], ignore_index=True),
+    )
 
 
 def _logs(phi: Capacity, run: dict, layers: pd.DataFrame) -> dict[str, float]:

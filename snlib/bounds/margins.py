@@ -62,7 +62,7 @@ def margins(net: nn.Module, x: Tensor, y: Tensor, *, batch_size: int = 500) -> T
         isinstance(y, Tensor) and tuple(y.shape) == (len(x),),
         f"y has shape {tuple(getattr(y, 'shape', ()))}; it must be ({len(x)},), a label each.",
     )
-    with torch.no_grad(), evaluating(net), errors.fitting(net, x.shape):
+    with torch.no_grad(), evaluating(net), errors.fitting(net, x.shape, x.dtype):
         pieces = [
             margins_of_logits(net(part), labels)
             for part, labels in zip(x.split(batch_size), y.split(batch_size), strict=True)

@@ -31,7 +31,8 @@ def normalizations(table: pd.DataFrame, *, form: str = "rigorous") -> pd.DataFra
         form: of the PGM bracket, "paper" (recalled) or "rigorous".
 
     Returns:
-        One row a run: run, scheme, beta, labels, seed, kappa, eps, published, theorem.
+        One row a run: run, scheme, beta, labels, seed, kappa, eps, published, theorem (inf where
+        the theorem needs a kappa > 0 and that of the run is 0: there is no bound).
 
     Raises:
         UserError: the table lacks a quantity, or mixes data sets of different mean norm.
@@ -54,7 +55,10 @@ def normalizations(table: pd.DataFrame, *, form: str = "rigorous") -> pd.DataFra
         attacked = {"eps": eps, "kappa": kappa, "loss": "cross_entropy"} if eps else {}
         if scheme == "pgm":
             attacked |= {"steps": int(settings["steps"]), "form": form}
-        theorem = capacity(layers, theorem=THEOREMS[scheme], sigma="lower", **attacked)
+        theorem = math.inf
+        if kappa != 0 or not attacked:
+            phi = capacity(layers, theorem=THEOREMS[scheme], sigma="lower", **attacked)
+            theorem = phi.log10_sqrt_phi
         rows.append(
             {
                 "run": run,
@@ -62,7 +66,7 @@ def normalizations(table: pd.DataFrame, *, form: str = "rigorous") -> pd.DataFra
                 "kappa": kappa,
                 "eps": eps,
                 "published": published,
-                "theorem": theorem.log10_sqrt_phi,
+                "theorem": theorem,
             }
         )
     return pd.DataFrame(rows)

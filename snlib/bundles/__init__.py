@@ -10,8 +10,8 @@ its declared size, nothing is executed; one fault refuses the whole bundle, by n
 is brought home (`merging`).
 """
 
-from snlib.bundles.layout import PART_BYTES, Manifest
+from snlib.bundles.layout import LEAST_PART_BYTES, PART_BYTES, Manifest
 from snlib.bundles.reading import Unpacked, unpack
 from snlib.bundles.writing import write
 
-__all__ = ["PART_BYTES", "Manifest", "Unpacked", "unpack", "write"]
+__all__ = ["LEAST_PART_BYTES", "PART_BYTES", "Manifest", "Unpacked", "unpack", "write"]

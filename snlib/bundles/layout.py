@@ -16,6 +16,9 @@ PART_BYTES = 16 * 2**20
 ENVELOPE_BYTES = 4096
 """What a part needs beside its payload, at most."""
 
+LEAST_PART_BYTES = 4 * ENVELOPE_BYTES
+"""Below it, parts would be envelopes mostly."""
+
 MANIFEST, PART, PAYLOAD = "manifest.json", "part.json", "payload"
 
 MEMBER = re.compile(r"(records/[0-9a-f]{16}\.json|checkpoints/[0-9a-f]{16}\.pt)")

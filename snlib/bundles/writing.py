@@ -16,6 +16,7 @@ from snlib import files
 from snlib.bundles.layout import (
     ENVELOPE_BYTES,
     FORMAT,
+    LEAST_PART_BYTES,
     MANIFEST,
     PART,
     PAYLOAD,
@@ -55,8 +56,10 @@ def write(
         UserError: if a file cannot be written, or `part_bytes` is too small.
     """
     if part_bytes is not None:
-        least = 4 * ENVELOPE_BYTES
-        require(part_bytes >= least, f"part_bytes is {part_bytes}; it must be at least {least}.")
+        require(
+            part_bytes >= LEAST_PART_BYTES,
+            f"part_bytes is {part_bytes}; it must be at least {LEAST_PART_BYTES}.",
+        )
     members = _members(where, names, checkpoints)
     if not members:
         return []

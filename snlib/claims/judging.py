@@ -20,7 +20,7 @@ from snlib.claims.rule import (
     verdict,
     wanted,
 )
-from snlib.errors import UserError
+from snlib.errors import UserError, require
 
 STRICT = 1 - (1 - LEVEL) / len(CLAIMS)
 """The level at which a verdict stands although so many claims are judged at once (Bonferroni)."""
@@ -33,7 +33,11 @@ def weigh(scale: str = "quick", store: str = "recorded") -> pd.DataFrame:
         DataFrame: number, claim, experiment, statistic, part, decides, reference (the same number
         from the paper's data, NaN if there is none), mean, half, low, high, seeds, over, verdict,
         strict (the verdict at the stricter level), runs ("9 of 24"), data, why.
+
+    Raises:
+        UserError: if no claim is judged at that scale.
     """
+    require(scale in SCALES, f"scale is {scale!r}; claims are judged at {', '.join(SCALES)} alone.")
     loaded: dict[str, pd.DataFrame | str] = {}
     rows = []
     for claim in CLAIMS:
@@ -53,6 +57,9 @@ def judge(scale: str = "quick", store: str = "recorded") -> pd.DataFrame:
         worst, of equal ones that with the lowest interval), and published, trust, parts (how
         many), threshold (`low`), claimed (the range in words). `half` is the half-width of the
         95 % interval; NaN where there is no evidence.
+
+    Raises:
+        UserError: as `weigh`.
     """
     weighed = weigh(scale, store)
     weighed = weighed[weighed["decides"]]

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from snlib import worker
+from snlib import runner, worker
 from snlib.cluster import connection, versions
 from snlib.cluster.driver import Driver
 from snlib.errors import one_of, require
@@ -59,7 +59,7 @@ def execute(
 
     Raises:
         UserError: no Ray, no cluster at the address, none with room for a run, another snlib or
-            torch on a node, a data set that cannot be had, no space left.
+            torch on a node, data that can be had for no run, no space left.
     """
     one_of("device", device, ("cpu", "cuda"))
     require(
@@ -69,12 +69,11 @@ def execute(
     share = GPU_SHARE if gpu_share is None else gpu_share
     require(0 < share <= 1, f"--gpu-share is {share}; it must be above 0 and at most 1.")
     require(workers is None or workers >= 1, f"workers is {workers}; it must be an integer >= 1.")
-    todo = worker.missing(plan, where)
-    outcome = Outcome()
+    todo, outcome = worker.missing(plan, where), Outcome()
+    lacking = runner.without_data(todo, data_root)  # known before anything is started
+    todo = runner.left_with_data(plan, todo, lacking, outcome, on_done)
     if not todo:
         return outcome
-    for run in {run.data: run for run in todo}.values():
-        worker.load_data(run, data_root)  # errors shown plainly, before anything is started
     needs = {"num_cpus": 1} | ({"num_gpus": share} if device == "cuda" else {})
     with connection.connected(address, workers) as ray:
         versions.check(ray)

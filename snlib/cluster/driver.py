@@ -161,7 +161,10 @@ class Driver:
                 continue
             for path in (self.where.record_path(run.name), self._checkpoint(run.name)):
                 results.sweep(path)
-            self._submit(run, suites | worker.measured(run, self.where))
+            try:
+                self._submit(run, suites | worker.measured(run, self.where))
+            except UserError as error:  # images that this run asks for and its data set lacks
+                self._end(run, f"failed: {error}")
             self._forget_images(waiting)
 
     def _submit(self, run: Run, suites: frozenset[str]) -> None:
@@ -174,14 +177,14 @@ class Driver:
 
     def _images_of(self, run: Run):
         """Ray's reference to a run's data set, put there once."""
-        key = _data_of(run)
+        key = worker.images_of(run)
         if key not in self.images:
             self.images[key] = self.ray.put(nodes.packed(worker.load_data(run, self.data_root)))
         return self.images[key]
 
     def _forget_images(self, waiting: deque) -> None:
         """Let Ray free what no run needs any more; tasks that have it keep it."""
-        needed = {_data_of(run) for run, _ in waiting}
+        needed = {worker.images_of(run) for run, _ in waiting}
         for key in set(self.images) - needed:
             del self.images[key]
 
@@ -250,8 +253,3 @@ class Driver:
         lock = self.locks.pop(run, None)
         if lock is not None:
             lock.close()
-
-
-def _data_of(run: Run) -> tuple:
-    """What decides which images a run uses."""
-    return run.data, run.train_size, run.labels, run.validation

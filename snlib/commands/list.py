@@ -37,6 +37,7 @@ def execute(options: argparse.Namespace) -> int:
             if {scale.partition("@")[0] for scale in scales} & set(one.scales)
         ]
     names = [experiments.experiment(name).name for name in names]
+    shared.know_data(names, scales, where)
     for line in listing.table(names, scales, where):
         print(line)
     if not options.settings:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 
-from snlib import experiments
-from snlib.errors import require
+from snlib import bundles, experiments
+from snlib.errors import one_of, require
+from snlib.results import Store
 
 
 def add_experiments(command: argparse.ArgumentParser) -> None:
@@ -45,6 +47,34 @@ def scale(options: argparse.Namespace) -> str:
     return name
 
 
+def know_data(names: Sequence[str], scales: Sequence[str], where: Store) -> None:
+    """Refuse a data set in place of a scale's own that nobody knows of.
+
+    `run` hears that from what reads the images; this is for commands that read none. Images of runs
+    that the store holds something of may lie elsewhere: these are known.
+
+    Raises:
+        UserError: suggesting the nearest name.
+    """
+    data = scales[0].partition("@")[2]
+    if not data or _begun(names, scales, where):
+        return
+    from snlib import costs, datasets  # for their names alone: torch would slow every command
+
+    one_of("data", data, dict.fromkeys([*datasets.names(), *costs.DATA, *datasets.folders.TITLES]))
+
+
+def _begun(names: Sequence[str], scales: Sequence[str], where: Store) -> bool:
+    """Whether the store holds anything of a run of these experiments at these scales."""
+    return any(
+        where.record_path(run.name).exists() or any(where.work.glob(f"{run.name}.*"))
+        for one in map(experiments.experiment, names)
+        for scale in scales
+        if scale.partition("@")[0] in one.scales
+        for run in one.at(scale)
+    )
+
+
 def names(options: argparse.Namespace) -> list[str]:
     """The experiments asked for; all of the scale where none is named.
 
@@ -74,10 +104,13 @@ def size(text: str | None) -> int | None:
     """A size such as 500K or 16M in bytes.
 
     Raises:
-        UserError: saying what is allowed.
+        UserError: saying what is allowed, before hours are spent on what cannot be cut so small.
     """
     if text is None:
         return None
     match = re.fullmatch(r"(\d+)([KMG]?)", text.strip().upper())
     require(match is not None, f"--split is {text!r}; allowed are sizes such as 500K or 16M.")
-    return int(match[1]) * {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}[match[2]]
+    found = int(match[1]) * {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}[match[2]]
+    least = bundles.LEAST_PART_BYTES
+    require(found >= least, f"--split is {text!r}; it must be at least {least // 2**10}K.")
+    return found

@@ -65,7 +65,9 @@ def execute(options: argparse.Namespace) -> int:
     terminal = speaks and sys.stderr.isatty()
     if terminal:
         print(f"{len(plan)} runs, {len(todo)} to compute at scale {scale}.", file=sys.stderr)
-    if seconds is not None and todo:
+    # Of torchrun's processes the first measures, on its own GPU, and decides; the others need no
+    # deadline: they stop where it does.
+    if seconds is not None and todo and speaks:
         allowance, words = _allowance(options, seconds, begun, plan, todo, where)
         limits = {"deadline": allowance.deadline, "least": allowance.least}
         if terminal:
@@ -74,8 +76,8 @@ def execute(options: argparse.Namespace) -> int:
         outcome = engines.execute(
             options, plan, where, on_progress=progress.epoch, on_done=progress.done, **limits
         )
-    if not speaks:
-        return 1 if outcome.failed else 0
+    if not speaks:  # a status of its own would have torchrun end the first one, which still writes
+        return 0
     _close(plan, names, scale, where, bundle, part_bytes)
     for name, reason in outcome.failed.items():
         print(f"snlib: run {name} failed: {reason}", file=sys.stderr)

@@ -27,7 +27,9 @@ def add(commands) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Print the state of the runs asked for."""
     scale, where = shared.scale(options), results.store(options.store)
-    plan = experiments.plan(shared.names(options), scale)
+    names = shared.names(options)
+    shared.know_data(names, (scale,), where)
+    plan = experiments.plan(names, scale)
     todo = runner.missing(plan, where)
     records = budget.finished_records([run for run in plan if run not in todo], where)
     running = [run for run in todo if files.locked(where.lock_path(run.name))]

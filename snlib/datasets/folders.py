@@ -24,6 +24,7 @@ from snlib.errors import UserError
 TITLES = {
     "cifar10_jpeg": "CIFAR-10 (JPEG)",
     "cifar10_lossless": "CIFAR-10 (lossless part)",
+    "tiny_imagenet": "Tiny ImageNet",
     "tiny_imagenet_subset": "Tiny ImageNet (part)",
 }
 PARTS = ("cifar10_lossless", "tiny_imagenet_subset")

@@ -98,7 +98,8 @@ def in_words(found: pd.DataFrame) -> str:
 def looseness(loose: pd.DataFrame) -> Figure:
     """log10 of every bound against the budget, a panel a training scheme, the line of 1 below all.
 
-    Means over seeds; bars are 95 % Student intervals. Crosses: no bound, for Lip >= lambda.
+    Means over seeds; bars are 95 % Student intervals. Crosses: no bound, for Lip >= lambda or a
+    kappa of 0.
 
     Args:
         loose: of `snlib.bounds.looseness`.
@@ -178,7 +179,7 @@ def _legend_of_bounds(figure: Figure) -> None:
     marks = [
         Line2D([], [], marker="o", label="AlexNet of the gap", **mark),
         Line2D([], [], marker="s", markerfacecolor="white", label="one hidden layer", **mark),
-        Line2D([], [], marker="x", label="undefined: Lip ≥ λ", **mark),
+        Line2D([], [], marker="x", label="undefined: Lip ≥ λ or κ = 0", **mark),
         Line2D([], [], marker="D", markerfacecolor="none", color=style.PAPER, linestyle="none",
                label="published (ERM: from its figure)"),
     ]  # fmt: skip

@@ -37,7 +37,8 @@ def summary(table: pd.DataFrame, norms: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         DataFrame scheme, sn, labels, seed, mode, median, negative (share of negative margins, to
-        half a percent), published, theorem (the mode divided by these).
+        half a percent), published, theorem (the mode divided by these; NaN for a net without a
+        bound, whose sqrt(Phi) is inf).
     """
     rows = []
     for net in norms.to_dict("records"):
@@ -54,7 +55,8 @@ def summary(table: pd.DataFrame, norms: pd.DataFrame) -> pd.DataFrame:
                 "theorem": divided(mode, net["theorem"]),
             }
         )
-    return pd.DataFrame(rows)
+    found = pd.DataFrame(rows)
+    return found.assign(theorem=found["theorem"].where(np.isfinite(norms["theorem"].to_numpy())))
 
 
 KEYS = ["scheme", "labels", "sn"]
@@ -76,14 +78,17 @@ def raw_beside_paper(nets: pd.DataFrame) -> pd.DataFrame:
 def normalized_beside_paper(nets: pd.DataFrame, norms: pd.DataFrame) -> pd.DataFrame:
     """log10 of normalized modes, of the paper's, of kappa and of sqrt(Phi), as text.
 
-    A mode that is negative in any seed has no logarithm: its cell is empty.
+    A mode that is negative in any seed has no logarithm: its cell is empty. So are those of κ and
+    of the bound where a κ is 0, for which there is no bound.
 
     Args:
         nets: of `summary`.
         norms: of `snlib.bounds.normalizations(table)`.
     """
-    sizes = norms[["scheme", "labels", "seed", "beta", "kappa", "theorem"]].assign(
-        sn=norms["beta"].map(math.isfinite), kappa=np.log10(norms["kappa"])
+    sizes = norms[["scheme", "labels", "seed", "beta"]].assign(
+        sn=norms["beta"].map(math.isfinite),
+        kappa=np.log10(norms["kappa"].where(norms["kappa"] > 0)),
+        theorem=norms["theorem"].where(np.isfinite(norms["theorem"])),
     )
     logs = nets.merge(sizes, on=[*KEYS, "seed"], suffixes=("", " norm"))
     for column in ("published", "theorem"):
@@ -103,7 +108,9 @@ def _largest_modes() -> pd.Series:
 
 def _text(nets: pd.DataFrame, column: str, digits: int) -> pd.Series:
     """Mean ± half of the interval over seeds, "" where a seed has none."""
-    means = statistics.means(nets, KEYS, column).set_index(KEYS)
+    lacking = nets[column].isna().groupby([nets[key] for key in KEYS]).transform("any")
+    whole = nets.assign(**{column: nets[column].mask(lacking)})
+    means = statistics.means(whole, KEYS, column).set_index(KEYS)
     return statistics.texts(means, f".{digits}f")
 
 
@@ -199,9 +206,9 @@ def _beside(ax, theirs: pd.DataFrame, kind: str, scheme: str, sn: bool) -> None:
 def margin_sizes(table: pd.DataFrame, norms: pd.DataFrame) -> Figure:
     """Mode of each net's margins, raw and divided by both normalizations, on logarithmic axes.
 
-    A dot a seed. Modes below zero are counted and modes below 1e-20 are written (the smallest, to
-    its power of ten): no place on the axis holds them. Grey diamonds: the paper's modes (AlexNet
-    on CIFAR-10, one run) of what its figure shows.
+    A dot a seed. Modes below zero and nets without a bound are counted, and modes below 1e-20 are
+    written (the smallest, to its power of ten): no place on the axis holds them. Grey diamonds: the
+    paper's modes (AlexNet on CIFAR-10, one run) of what its figure shows.
     """
     ours, theirs = summary(table, norms), published_modes()
     theirs = theirs[theirs["mode"] > 0]
@@ -221,6 +228,8 @@ def margin_sizes(table: pd.DataFrame, norms: pd.DataFrame) -> Figure:
             notes = [f"to $10^{{{math.floor(np.log10(value))}}}$" for value in sorted(tiny)[:1]]
             if (values <= 0).any():
                 notes.append(f"{(values <= 0).sum()} of {len(values)} below 0")
+            if values.isna().any():
+                notes.append(f"{values.isna().sum()} of {len(values)} without a bound")
             color = style.CAPPED if sn else style.FREE
             ax.plot(positive, [place] * len(positive), "o", color=color, markersize=4)
             ax.text(

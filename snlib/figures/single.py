@@ -152,7 +152,7 @@ class _Margins:
             sample = samples[net["run"]]
             positive = np.log10(sample[sample > 0]) - net[kind]
             for ax, lines, values in zip(self.axes, self.lines, (sample, positive), strict=True):
-                if len(values) > 1:
+                if len(values) > 1 and np.isfinite(values).all():  # not where there is no bound
                     grid, heights = _curve(values)
                     of_beta = lines.setdefault(net["beta"], [])
                     of_beta.extend(ax.plot(grid, heights / heights.max()))
