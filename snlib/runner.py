@@ -15,8 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from snlib import interrupts, worker
-from snlib.devices import check as check_device
+from snlib import devices, interrupts, worker
 from snlib.errors import UserError, require
 from snlib.results import Store
 from snlib.runs import Run
@@ -102,7 +101,7 @@ def execute(
         UserError: CUDA asked for and absent, data that can be had for no run, no space left, a
             worker that crashed or was killed from outside.
     """
-    check_device(device)
+    devices.check(device)
     require(workers is None or workers >= 1, f"workers is {workers}; it must be an integer >= 1.")
     todo, outcome = missing(plan, where, nets=keep_nets), Outcome()
     todo = left_with_data(plan, todo, without_data(todo, data_root), outcome, on_done)

@@ -128,7 +128,7 @@ def optimizer_of(run: Run, net: nn.Module) -> torch.optim.Optimizer:
 def _tell(optimizer: torch.optim.Optimizer, *_: object) -> None:
     """Count the change in the weights' versions, which fused optimizers forget.
 
-    What is kept of a weight (its matrix, that it lies inside its budget) is known by its version.
+    That a weight lies inside its budget is kept with its version.
     """
     for group in optimizer.param_groups:
         torch.autograd.graph.increment_version(group["params"])

@@ -103,7 +103,7 @@ def test_a_net_without_a_bound_speaks_for_nothing(
     margin_table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     norms = bounds.normalizations(margin_table)
-    norms.loc[norms["run"].isin(["1-5", "2-4"]), "theorem"] = INF  # FGM, with SN and without
+    norms.loc[norms["run"].isin(["1-5", "2-4"]), "theorem"] = math.nan  # FGM, with SN and without
     monkeypatch.setattr(bounds, "normalizations", lambda table: norms)
     assert margins.growth(margin_table)["FGM"].tolist() == pytest.approx([3.5] * 3, abs=0.02)
     found = margins.growth_by_theorem(margin_table)

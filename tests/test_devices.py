@@ -18,7 +18,8 @@ def gpus(monkeypatch):
 
 @pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:0", "cuda:1"])
 def test_the_devices_of_this_machine_are_taken(gpus, device):
-    devices.check(device)
+    assert devices.check(device) is None
+    torch.device(device)  # and torch knows them by that name
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ def test_without_a_gpu(monkeypatch):
     for device in ("cuda", "cuda:0"):
         with pytest.raises(UserError, match=f"device is '{device}', but torch sees no CUDA GPU"):
             devices.check(device)
-    for device in ("meta", "cpu:3"):
+    for device in ("gpu", "mps", "meta", "cpu:3"):
         with pytest.raises(UserError, match=f"device is '{device}'; allowed are cpu, cuda, cuda:0"):
             devices.check(device)
 

@@ -237,7 +237,7 @@ def test_a_net_without_a_bound_is_counted_and_blanks_its_cells(nets) -> None:
     table = pd.concat([table, table.assign(run=table["run"].map(again), seed=1)])
     norms = pd.concat([norms, norms.assign(run=norms["run"].map(again), seed=1)])
     dead = (norms["scheme"] == "fgm") & (norms["beta"] == 1.6) & (norms["seed"] == 1)
-    norms.loc[dead, ["kappa", "theorem"]] = 0.0, math.inf
+    norms.loc[dead, ["kappa", "theorem"]] = 0.0, math.nan
     found = margins.summary(table, norms)
     place = (found["scheme"] == "fgm") & found["sn"]
     assert found.loc[place, "theorem"].isna().tolist() == [False, True]

@@ -58,7 +58,7 @@ ALLOWED |= {
     "journal": {"errors", "files", "results", "runs"},
     "runner": {"devices", "errors", "interrupts", "results", "room", "runs", "worker"},
     "parallel": {"deadlines", "results", "runner", "runs", "team", "worker"},
-    "cluster": {"datasets", "errors", "files", "interrupts"}
+    "cluster": {"datasets", "devices", "errors", "files", "interrupts"}
     | {"provenance", "results", "runner", "runs", "worker"},
     "listing": {"costs", "experiments", "protocols", "results", "room", "runner", "runs", "speed"},
     "bundles": {"errors", "files", "results"},

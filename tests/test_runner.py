@@ -61,11 +61,7 @@ def test_missing_is_what_has_no_record_or_lacks_a_suite(store):
     assert runner.missing(plan, store) == {partial: SUITES, absent: SUITES}
 
 
-def test_devices():
-    runner.check_device("cpu")
-    for device in ("gpu", "mps", "meta", "cpu:3"):
-        with pytest.raises(UserError, match=rf"device is '{device}'; allowed are cpu, cuda"):
-            runner.check_device(device)
+def test_a_processor_has_room_for_a_worker():
     assert room.room("cpu", ()).workers >= 1
 
 

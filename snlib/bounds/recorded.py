@@ -31,7 +31,7 @@ def normalizations(table: pd.DataFrame, *, form: str = "rigorous") -> pd.DataFra
         form: of the PGM bracket, "paper" (recalled) or "rigorous".
 
     Returns:
-        One row a run: run, scheme, beta, labels, seed, kappa, eps, published, theorem (inf where
+        One row a run: run, scheme, beta, labels, seed, kappa, eps, published, theorem (NaN where
         the theorem needs a kappa > 0 and that of the run is 0: there is no bound).
 
     Raises:
@@ -55,7 +55,7 @@ def normalizations(table: pd.DataFrame, *, form: str = "rigorous") -> pd.DataFra
         attacked = {"eps": eps, "kappa": kappa, "loss": "cross_entropy"} if eps else {}
         if scheme == "pgm":
             attacked |= {"steps": int(settings["steps"]), "form": form}
-        theorem = math.inf
+        theorem = math.nan
         if kappa != 0 or not attacked:
             phi = capacity(layers, theorem=THEOREMS[scheme], sigma="lower", **attacked)
             theorem = phi.log10_sqrt_phi

@@ -28,7 +28,7 @@ class Margins:
         scheme, sn, labels, seed: which net.
         sample: margins, (1000,), ascending.
         published: log10 of what the paper's figure divides them by.
-        theorem: log10 of sqrt(Phi), inf where there is no bound.
+        theorem: log10 of sqrt(Phi), NaN where there is no bound.
     """
 
     scheme: str
@@ -40,12 +40,9 @@ class Margins:
     theorem: float
 
     def log_mode(self, normalization: str) -> float:
-        """log10 of the mode divided by a normalization; NaN where the mode is not positive.
-
-        NaN, not -inf, also where there is no bound: that speaks neither for a claim nor against it.
-        """
-        mode, norm = densities.mode(self.sample), getattr(self, normalization)
-        return math.log10(mode) - norm if mode > 0 and math.isfinite(norm) else math.nan
+        """log10 of the mode divided by a normalization; NaN where the mode is not positive."""
+        mode = densities.mode(self.sample)
+        return math.log10(mode) - getattr(self, normalization) if mode > 0 else math.nan
 
 
 def nets(table: pd.DataFrame) -> Iterator[Margins]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snlib import runner, worker
+from snlib import devices, worker
 from snlib.cluster import versions
 from snlib.datasets import Data
 from snlib.runs import Run
@@ -110,7 +110,7 @@ def train(
     import ray
 
     versions.require_same(driver, versions.here())
-    runner.check_device(device)
+    devices.check(device)
     torch.set_num_threads(1)  # as at home: a result must not depend on how many there are
     run = Run.from_settings(settings)
     stop, again = ray.get(mailbox.begin.remote(run.name))

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from snlib import experiments, results, runner, tables
+from snlib import devices, experiments, results, runner, tables
 from snlib.commands import budget, engines
 from snlib.commands import options as shared
 from snlib.commands.progress import Progress
@@ -103,7 +103,7 @@ def _allowance(
     if options.cluster is not None:  # whose nodes nobody has measured before it answers
         known, found = speed.assumed(options.device), room.Room(1, "one at least on the cluster")
     else:
-        runner.check_device(options.device)
+        devices.check(options.device)
         done = [run for run in plan if run not in todo]
         known = speed.learned(budget.finished_records(done, where), options.device)
         found = room.Room(1, "one run over all processes")

@@ -6,7 +6,7 @@ import argparse
 import math
 from collections.abc import Mapping
 
-from snlib import experiments, files, journal, results, runner
+from snlib import devices, experiments, files, journal, results, runner
 from snlib.commands import budget
 from snlib.commands import options as shared
 from snlib.results import Store
@@ -61,7 +61,7 @@ def _print_time_left(
 ) -> None:
     from snlib import listing, room, speed
 
-    runner.check_device(device)
+    devices.check(device)
     known, turns = speed.learned(records, device), room.turns(device, todo)
     left = room.wall(
         turns, lambda run, suites: known.seconds(run, suites) * (1 - _fraction(run, where))

@@ -38,7 +38,7 @@ def summary(table: pd.DataFrame, norms: pd.DataFrame) -> pd.DataFrame:
     Returns:
         DataFrame scheme, sn, labels, seed, mode, median, negative (share of negative margins, to
         half a percent), published, theorem (the mode divided by these; NaN for a net without a
-        bound, whose sqrt(Phi) is inf).
+        bound).
     """
     rows = []
     for net in norms.to_dict("records"):
@@ -55,8 +55,7 @@ def summary(table: pd.DataFrame, norms: pd.DataFrame) -> pd.DataFrame:
                 "theorem": divided(mode, net["theorem"]),
             }
         )
-    found = pd.DataFrame(rows)
-    return found.assign(theorem=found["theorem"].where(np.isfinite(norms["theorem"].to_numpy())))
+    return pd.DataFrame(rows)
 
 
 KEYS = ["scheme", "labels", "sn"]
@@ -85,10 +84,9 @@ def normalized_beside_paper(nets: pd.DataFrame, norms: pd.DataFrame) -> pd.DataF
         nets: of `summary`.
         norms: of `snlib.bounds.normalizations(table)`.
     """
-    sizes = norms[["scheme", "labels", "seed", "beta"]].assign(
+    sizes = norms[["scheme", "labels", "seed", "beta", "theorem"]].assign(
         sn=norms["beta"].map(math.isfinite),
         kappa=np.log10(norms["kappa"].where(norms["kappa"] > 0)),
-        theorem=norms["theorem"].where(np.isfinite(norms["theorem"])),
     )
     logs = nets.merge(sizes, on=[*KEYS, "seed"], suffixes=("", " norm"))
     for column in ("published", "theorem"):
