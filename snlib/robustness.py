@@ -58,12 +58,12 @@ HUGE = 20.0
 def unit(run: Run, data: Data, kind: str) -> float:
     """The radius of training on these data: of "l2", of "inf", or the step of the "penalty".
 
-    The step is that of the run's own training, if that was WRM.
+    The l2 radius and the step are those of the run's own training, if that had one.
     """
     if kind == "inf":
         return INF_EPS
     if kind == "l2":
-        return EPS_RATIO.get(run.data, PAPER_EPS) * data.mean_norm
+        return _usual_radius(run, data) if run.norm == math.inf else evaluation_radius(run, data)
     ratio = run.wrm_gamma_ratio
     if ratio is None:
         ratio = WRM_GAMMA_RATIO.get(run.data, PAPER_WRM_GAMMA)
@@ -77,8 +77,14 @@ def evaluation_radius(run: Run, data: Data) -> float:
     """
     if run.eps is not None:
         return run.eps
-    ratio = EPS_RATIO.get(run.data, PAPER_EPS) if run.eps_ratio is None else run.eps_ratio
-    return ratio * data.mean_norm
+    if run.eps_ratio is not None:
+        return run.eps_ratio * data.mean_norm
+    return _usual_radius(run, data)
+
+
+def _usual_radius(run: Run, data: Data) -> float:
+    """The l2 radius of the FGM and PGM nets on the data of a run that has none of its own."""
+    return EPS_RATIO.get(run.data, PAPER_EPS) * data.mean_norm
 
 
 def radii(run: Run, data: Data, kind: str) -> list[float]:

@@ -202,11 +202,12 @@ def joined(device: str = "cpu") -> Iterator[Team]:
     """The team of processes that torchrun started.
 
     Args:
-        device: "cpu", or "cuda": then each process takes the GPU of its local rank.
+        device: "cpu", or "cuda": then each process takes the GPU of its local rank, which is why
+            none can be named.
 
     Raises:
-        UserError: the process was not started by torchrun, no such device, or there are fewer GPUs
-            than processes.
+        UserError: the process was not started by torchrun, no such device, one GPU for all, or
+            there are fewer GPUs than processes.
     """
     absent = [name for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK") if name not in os.environ]
     require(
@@ -216,16 +217,20 @@ def joined(device: str = "cpu") -> Iterator[Team]:
     )
     rank, size, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     devices.check(device)
-    kind = torch.device(device).type
-    if kind == "cuda":
+    require(
+        device in ("cpu", "cuda"),
+        f"device is {device!r} with --parallel data, which gives each process a GPU of its own; "
+        "allowed are cpu, cuda (CUDA_VISIBLE_DEVICES chooses among the GPUs).",
+    )
+    if device == "cuda":
         require(
             local < torch.cuda.device_count(),
             f"process {local} of this machine finds no GPU of its own: there are "
             f"{torch.cuda.device_count()}; give torchrun at most that many --nproc-per-node.",
         )
         torch.cuda.set_device(local)
-    where = torch.device("cuda", local) if kind == "cuda" else torch.device("cpu")
-    distributed.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=PATIENCE)
+    where = torch.device("cuda", local) if device == "cuda" else torch.device("cpu")
+    distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield Team(rank, size, where)
     finally:

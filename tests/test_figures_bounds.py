@@ -153,6 +153,18 @@ def test_a_repainted_figure_is_the_one_drawn_anew() -> None:
             assert np.array_equal(pairs.get_segments(), drawn.get_segments())
 
 
+def test_nets_without_a_positive_margin_are_ranked_by_no_measure() -> None:
+    """`bounds.measures` has NaN for what divides by it, which no correlation takes."""
+    table = measured()
+    table.loc[3, ["normalized", "published", "term", "margin_alone"]] = math.nan
+    found, without = ranks.summary(table.assign(images=100)), table.drop(3).reset_index(drop=True)
+    pd.testing.assert_frame_equal(found, ranks.summary(without.assign(images=100)))
+    paint, anew = ranks.each_measure(table), ranks.each_measure(without)
+    for measure in ranks.MEASURES:
+        texts = [[text.get_text() for text in ax.texts] for ax in paint(measure).axes]
+        assert texts == [[text.get_text() for text in ax.texts] for ax in anew(measure).axes]
+
+
 def test_taus_are_those_of_the_ranking() -> None:
     figure = ranks.taus(measured())
     erm = figure.axes[0]

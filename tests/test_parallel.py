@@ -250,6 +250,17 @@ def test_devices_that_there_are_not(device, monkeypatch):
         pass
 
 
+def test_one_gpu_for_all_processes(monkeypatch):
+    """Each takes that of its local rank: one that is named would be passed over in silence."""
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    refused = r"device is 'cuda:1' with --parallel data.*allowed are cpu, cuda \(CUDA_VISIBLE"
+    with pytest.raises(UserError, match=refused), joined("cuda:1"):
+        pass
+
+
 def test_nets_and_batches_that_cannot_be_shared():
     team = Team(0, 4, torch.device("cpu"))
     net = models.build("mlp1", in_shape=(1, 8, 8), classes=10, width=0.1)

@@ -158,6 +158,16 @@ def test_the_unit_of_the_penalty_is_the_step_of_the_run_s_own_training(data, sca
                 assert robustness.radii(run, like, "penalty")[-1] == pytest.approx(step)
 
 
+@pytest.mark.parametrize("settings", [dict(eps_ratio=0.05), dict(eps=0.7), dict(eps_ratio=0.3)])
+def test_the_unit_of_the_l2_radius_is_that_of_the_run_s_own_training(data, settings) -> None:
+    run = Run(scheme="pgm", data="digits", **settings)
+    eps = attack_of(run, data).eps
+    assert robustness.unit(run, data, "l2") == pytest.approx(eps)
+    assert robustness.radii(run, data, "l2")[-1] == pytest.approx(2 * eps)
+    linf = Run(scheme="pgm", data="digits", norm=math.inf, eps=0.1)  # of no l2 radius
+    assert robustness.unit(linf, data, "l2") == pytest.approx(0.15 * data.mean_norm)
+
+
 @pytest.mark.parametrize("scale", ["quick", "laptop", "paper", "paper@mnist"])
 def test_nets_without_a_radius_get_that_of_the_others_of_their_scale(scale) -> None:
     runs = experiment("protocols").at(scale)

@@ -43,11 +43,13 @@ COLORS = ("#000000", "#0072b2", "#56b4e9", "#d55e00", "#777777", "#bbbbbb")
 def nets_that_vary(measured: pd.DataFrame, scheme: str) -> pd.DataFrame:
     """The fully connected nets of one scheme, in which every setting of `SETTINGS` varies.
 
+    Nets without a positive margin are left out: all measures are to rank the same nets.
+
     Args:
         measured: of `snlib.bounds.measures`.
     """
     chosen = measured[measured["net"].str.startswith("mlp") & (measured["scheme"] == scheme)]
-    return chosen.reset_index(drop=True)
+    return chosen.dropna(subset="margin_alone").reset_index(drop=True)
 
 
 def varied(runs: pd.DataFrame) -> list[str]:
