@@ -10,6 +10,7 @@ from __future__ import annotations
 import concurrent.futures
 import multiprocessing
 import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,9 @@ CRASHES |= {signal.SIGBUS} if hasattr(signal, "SIGBUS") else set()  # not on Win
 
 GRACE = 2.0
 """Seconds after the deadline in which runs that stop may still write their checkpoints."""
+
+MANAGER_SECONDS = 10.0
+"""How long the end of a pool is waited for, once all its processes are killed."""
 
 
 @dataclass
@@ -205,10 +209,18 @@ def _side_by_side(
         except concurrent.futures.process.BrokenProcessPool as error:
             raise UserError(_how_broken(list((pool._processes or {}).values()))) from error
         finally:
-            processes = list((pool._processes or {}).values())
+            processes, manager = list((pool._processes or {}).values()), _manager(pool)
             pool.shutdown(wait=False, cancel_futures=True)
             for process in processes:
                 process.kill()
+            if manager is not None:
+                # An interpreter that ends meanwhile writes into a pipe that this thread closes.
+                manager.join(MANAGER_SECONDS)
+
+
+def _manager(pool: concurrent.futures.ProcessPoolExecutor) -> threading.Thread | None:
+    """The thread that looks after a pool's processes, if it was started; see CPython's source."""
+    return getattr(pool, "_executor_manager_thread", None)
 
 
 def _how_broken(processes: list[multiprocessing.process.BaseProcess]) -> str:

@@ -18,10 +18,11 @@ AT_PAPER = {
 
 def test_claims_by_run_at_scale_paper():
     found = priority.claims_by_run("paper")
-    for name in AT_PAPER:
-        for run in experiment(name).at("paper"):
-            holding = [other for other in AT_PAPER if run in experiment(other).at("paper")]
-            assert found[run] == set().union(*(AT_PAPER[other] for other in holding))
+    held = {name: set(experiment(name).at("paper")) for name in AT_PAPER}
+    for runs in held.values():
+        for run in runs:
+            holding = [name for name, others in held.items() if run in others]
+            assert found[run] == set().union(*(AT_PAPER[name] for name in holding))
     assert {number for numbers in found.values() for number in numbers} == set(range(1, 19)) - {16}
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
+import multiprocessing
 import os
+import threading
 import time
 import types
 import urllib.request
+from concurrent.futures import process as pools
 from pathlib import Path
 
 import psutil
@@ -334,6 +337,27 @@ def _is_worker(process) -> bool:
         return True
     except psutil.NoSuchProcess:
         return False
+
+
+def test_nothing_of_a_broken_pool_is_left_at_work(store, monkeypatch):
+    """The interpreter, at its end, would write into a pipe that the pool's thread closes."""
+    wakeup = pools._ThreadWakeup
+    close, there = wakeup.close, set(threading.enumerate())
+
+    def late(self) -> None:
+        time.sleep(1)
+        close(self)
+
+    monkeypatch.setattr(wakeup, "close", late)
+
+    def kill(*_: object) -> None:
+        for child in multiprocessing.active_children():
+            child.kill()
+
+    plan = {Run(**SMALL, scheme="pgm", epochs=10**6): SUITES}
+    with pytest.raises(UserError, match="killed from outside"):
+        runner.execute(plan, store, workers=1, on_progress=kill)
+    assert set(threading.enumerate()) <= there
 
 
 def test_a_run_whose_epoch_does_not_fit_is_not_begun(store, monkeypatch):
