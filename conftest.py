@@ -18,6 +18,19 @@ hypothesis.settings.register_profile("workbook", deadline=None, derandomize=True
 hypothesis.settings.load_profile("workbook")
 
 
+LONGEST = ("test_cluster", "test_faults", "test_cli", "test_runner", "test_lab")
+"""Files of tests that take minutes, in the order in which they are begun.
+
+First, so that no worker is left alone with one at the end; Ray and JupyterLab not side by side.
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files; xdist hands files out in this order."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
+
+
 @pytest.fixture(autouse=True)
 def no_figure_stays_open() -> Iterator[None]:
     """Figures of `snlib` are closed: a notebook would show an open one a second time."""
