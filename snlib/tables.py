@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+import re
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -206,10 +208,13 @@ def farness(scale: str) -> tuple[bool, bool, str]:
 
 
 def setting(table: pd.DataFrame) -> str:
-    """On what the numbers of a table were made, in a line: images, network, epochs, steps, runs."""
+    """On what the numbers of a table were made: images, network, epochs, steps, runs.
+
+    Lines of at most 100 characters, each but the first indented.
+    """
     about = table.attrs["provenance"]
     common = about["settings"]
-    parts = [" and ".join(about["data"])]
+    parts = [_images(about["data"])]
     if "net" in common:
         width = common.get("width", 1)
         parts.append(common["net"] + ("" if width == 1 else f" at {width:g} of its width"))
@@ -219,7 +224,24 @@ def setting(table: pd.DataFrame) -> str:
     if len(steps):
         parts.append(f"attacks of {', '.join(map(str, sorted(steps.astype(int).unique())))} steps")
     parts.append(f"{about['done']} of {about['runs']} runs")
-    return f"Scale {about['scale']}: {'; '.join(parts)}"
+    told = f"Scale {about['scale']}: {'; '.join(parts)}"
+    return textwrap.fill(told, 100, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _images(names: Sequence[str]) -> str:
+    """Data sets in words; parts of one data set, with true or random labels, are told together."""
+    found = [
+        re.fullmatch(r"(.+), ([\d,]+) training images(, random labels)?", one) for one in names
+    ]
+    if not all(found) or len({one[1] for one in found}) > 1 or len(found) < 2:
+        return " and ".join(names)
+    sizes = sorted({one[2] for one in found}, key=lambda size: int(size.replace(",", "")))
+    labels = " and ".join(
+        word for word, random in (("true", False), ("random", True))
+        if any(bool(one[3]) == random for one in found)
+    )  # fmt: skip
+    told = f"{found[0][1]}, {' and '.join(sizes)} training images"
+    return told if labels == "true" else f"{told}, {labels} labels"
 
 
 def benchmarks(name: str = "*", folder: Path | None = None) -> pd.DataFrame:

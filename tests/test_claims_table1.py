@@ -252,6 +252,8 @@ def test_rows_on_a_part_of_the_data_stand_beside_the_papers_own() -> None:
     (line,) = beside.printed_analogues(pd.DataFrame([found])).to_dict("records")
     assert line["gain"].startswith("+0.110 ± ") and line["rise"] == "+0.050"
     assert line["gain "] == f"{theirs['gain']:+.3f}" and line["train "] == "0.88"
+    words = beside.analogues_in_words(pd.concat([pd.DataFrame([found])] * 2)).splitlines()
+    assert words[0] == found["data"] and words[1].split()[0] == "net" and len(words) == 4
     jpeg = table1.measured(
         rows(three_seeds("alexnet", "pgm", (0.9, 0.5, 0.5), (0.8, 0.6, 0.6)), data="cifar10_jpeg")
     )

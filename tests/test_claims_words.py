@@ -136,6 +136,19 @@ def test_overview_and_numbers(judged: pd.DataFrame) -> None:
     assert len(told) == 3 + 1 + 2 + 1 + 1
 
 
+def test_tables_of_verdicts_as_text(judged: pd.DataFrame) -> None:
+    head, *rows, last = claims.overview_in_words(judged).splitlines()
+    assert head.split() == ["quick", "claim"]  # at paper nothing is testable
+    assert last == "Nothing is testable yet at paper."
+    place = head.index("claim")
+    assert len(rows) == 6 and all(row[place - 1] == " " != row[place] for row in rows)
+    assert rows[1].split()[:3] == ["2", "not", "supported"]
+    head, *rows = claims.reasons_in_words(judged).splitlines()
+    place = head.index("why")
+    assert all(row[place - 1] == " " != row[place] for row in rows)
+    assert any(row[place:].rstrip() == "nobody asked" for row in rows)
+
+
 def test_the_readme_s_table_has_a_row_a_claim(judged: pd.DataFrame) -> None:
     text = claims.summary("/nowhere")
     rows = [line for line in text.splitlines() if re.match(r"\| \d+\. ", line)]

@@ -229,8 +229,24 @@ def test_logarithmic_axes_have_ticks_of_one_size():
 
 
 def test_budgets_have_colours_apart():
-    betas = (0.8, 1.0, 1.3, 1.6, 2.0, 4.0)
+    betas = (1.0, 1.3, 1.6, 2.0, 4.0)
     shades = np.array([style.beta_color(beta)[:3] for beta in betas])
     apart = np.abs(np.diff(shades, axis=0)).max(1)
-    assert (apart > 0.09).all(), apart
+    assert (apart > 0.14).all(), apart
+    others = [style.beta_color(beta) for beta in (0.1, 0.4, 0.8, 2.5, 8.0, 16.0, 100.0)]
+    assert len({*others, *map(style.beta_color, betas)}) == 10  # the ends hold what lies beyond
     assert style.beta_color(INF) == style.FREE
+
+
+def test_a_mean_over_seeds_ends_with_the_first_of_them():
+    """Beyond it would be the mean of other runs, up to one alone."""
+    rows = [
+        dict(beta=INF, split=split, seed=seed, epoch=epoch, accuracy=0.5 + 0.1 * seed)
+        for split in curves.SPLITS
+        for seed, last in enumerate((3, 5, 4))
+        for epoch in range(1, last + 1)
+    ]
+    _, ((ax,),) = style.axes(1, 1, (3.0, 3.0))
+    curves.draw_epochs(ax, pd.DataFrame(rows), 1)
+    for line in ax.lines:
+        assert list(line.get_xdata()) == [1, 2, 3] and line.get_ydata() == pytest.approx(60.0)

@@ -138,7 +138,7 @@ def test_margins_beside_the_papers_modes() -> None:
     assert shown.loc[free, "| paper"] == pytest.approx(math.log10(2.7e-5), abs=0.02)
 
 
-def test_a_setting_is_told_in_a_line() -> None:
+def test_a_setting_is_told() -> None:
     table = pd.DataFrame({"steps": [math.nan, 5.0, 5.0]})
     table.attrs["provenance"] = {
         "scale": "laptop", "data": ["CIFAR-10 (JPEG), 2,000 training images"], "done": 3, "runs": 9,
@@ -146,9 +146,18 @@ def test_a_setting_is_told_in_a_line() -> None:
     }  # fmt: skip
     assert tables.setting(table) == (
         "Scale laptop: CIFAR-10 (JPEG), 2,000 training images; alexnet at 0.25 of its width; "
-        "40 epochs; attacks of 5 steps; 3 of 9 runs"
+        "40 epochs;\n  attacks of 5 steps; 3 of 9 runs"
     )
     about = table.attrs["provenance"]
+    name = "CIFAR-10 (JPEG), {} training images"
+    more = [name.format("2,000") + ", random labels", name.format("500")]
+    about["data"] += more
+    told = tables.setting(table)
+    assert "(JPEG), 500 and 2,000 training images, true and random labels; alexnet" in told
+    assert all(len(line) <= 100 for line in told.splitlines())
+    about["data"] = [more[1], "MNIST, 500 training images"]  # different sets stay apart
+    assert "500 training images and MNIST, 500 training images;" in tables.setting(table)
+    about["data"] = [name.format("2,000")]
     about["settings"] = {"net": "mlp1", "width": 1, "steps": None}
     del table["steps"]
     assert tables.setting(table).endswith("images; mlp1; 3 of 9 runs")

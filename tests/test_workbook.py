@@ -242,6 +242,38 @@ def test_a_page_shows_the_parameters_that_were_used_and_no_dead_widget() -> None
     assert record.WIDGET in notebook.cells[2].outputs[0].data
 
 
+@pytest.mark.parametrize(("store", "noted"), [("workbook", True), ("recorded", False)])
+def test_a_page_of_other_records_says_so_before_its_conclusions(store: str, noted: bool) -> None:
+    notebook = new_notebook(
+        cells=[
+            new_code_cell('store = "recorded"', metadata={"tags": ["parameters"]}),
+            new_code_cell(f'store = "{store}"', metadata={"tags": ["injected-parameters"]}),
+            new_markdown_cell("## What to notice\n\n1. **Rows.** All gain."),
+        ]
+    )
+    page = pages.render(pages.Chapter.of("10_table_1", notebook))
+    assert ('class="note"' in page) == noted
+    if noted:
+        places = [page.index(part) for part in ("What to notice", pages.QUOTED[:40], "All gain")]
+        assert places == sorted(places)
+    del notebook.cells[1]  # as recorded, a notebook has its own parameters alone
+    assert 'class="note"' not in pages.render(pages.Chapter.of("10_table_1", notebook))
+
+
+def test_a_picture_is_described_and_a_slider_s_still_is_called_one() -> None:
+    shown = {record.WIDGET: {"model_id": "1"}, "text/plain": "I", "image/png": PIXEL}
+    notebook = new_notebook(
+        cells=[
+            new_markdown_cell("# A title\n\nGain over *beta* for [nets](01_norm.ipynb). More."),
+            new_code_cell("explore()", outputs=[new_output("display_data", shown)]),
+        ]
+    )
+    page = pages.render(pages.Chapter.of("09_robustness", notebook))
+    assert 'alt="Figure: Gain over beta for nets."' in page and "No description" not in page
+    assert page.index("data:image/png") < page.index(pages.SLIDER)
+    assert len(notebook.cells[1].outputs) == 1
+
+
 def test_links_between_notebooks_lead_from_page_to_page() -> None:
     prose = "See [04](04_gap.ipynb) and [code](https://example.org/05_curves.ipynb)."
     page = pages.render(pages.Chapter.of("00_tour", new_notebook(cells=[new_markdown_cell(prose)])))

@@ -7,7 +7,17 @@ from a table to one number a seed; `judging` puts them together from records alo
 from snlib.claims.catalogue import CLAIMS
 from snlib.claims.judging import STRICT, judge, judge_all, weigh, weigh_all
 from snlib.claims.rule import LEAST_SEEDS, SCALES, Claim, Evidence, verdict
-from snlib.claims.words import findings, firm, numbers, overview, reasons, report, summary
+from snlib.claims.words import (
+    findings,
+    firm,
+    numbers,
+    overview,
+    overview_in_words,
+    reasons,
+    reasons_in_words,
+    report,
+    summary,
+)
 
 __all__ = [
     "CLAIMS",
@@ -22,7 +32,9 @@ __all__ = [
     "judge_all",
     "numbers",
     "overview",
+    "overview_in_words",
     "reasons",
+    "reasons_in_words",
     "report",
     "summary",
     "verdict",

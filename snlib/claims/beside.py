@@ -138,11 +138,12 @@ def training(rows: pd.DataFrame) -> pd.Series:
 def printed(both: pd.DataFrame) -> pd.DataFrame:
     """`side_by_side` in words: published accuracies and gain, `|`, ours, and the state of the row.
 
-    `train` and `test` are without SN; `difference` is our gain minus the published one; the state
-    tells our seeds, and the budget that validation chose of how many.
+    `train` and `test` are without SN; `less paper's` is our gain minus the published one, of the
+    same interval as the gain; the state tells our seeds, the budgets they were trained under, and
+    which of them validation chose. Where no row is measured, nothing but that stands right of `|`.
     """
     there = both["seeds"] > 0
-    return pd.DataFrame(
+    found = pd.DataFrame(
         {
             "data": both["data"],
             "net": both["net"],
@@ -154,14 +155,16 @@ def printed(both: pd.DataFrame) -> pd.DataFrame:
             "test SN": _two(both["sn_test"]),
             "gain": _signed(both["gain"]),
             "|": "|",
-            "train here": _two(both["free_train_here"]),
-            "test here": _two(both["free_test_here"]),
-            "test SN here": _two(both["sn_test_here"]),
-            "gain here": _signed(both["gain_here"], both["half"]),
-            "difference": _signed(both["difference"], both["half"]),
+            "here: train": _two(both["free_train_here"]),
+            "test ": _two(both["free_test_here"]),
+            "test SN ": _two(both["sn_test_here"]),
+            "gain ": _signed(both["gain_here"], both["half"]),
+            "less paper's": _signed(both["difference"]),
             "state": _state(both).where(there, "not measured"),
         }
     )
+    ours = ["here: train", "test ", "test SN ", "gain ", "less paper's"]
+    return found if there.any() else found.drop(columns=ours)
 
 
 def printed_analogues(found: pd.DataFrame) -> pd.DataFrame:
@@ -179,6 +182,15 @@ def printed_analogues(found: pd.DataFrame) -> pd.DataFrame:
             }
         )
     )
+
+
+def analogues_in_words(found: pd.DataFrame) -> str:
+    """`printed_analogues` as text, a table for each data set below its name."""
+    parts = [
+        f"{data}\n{rows.drop(columns='data').to_string(index=False)}"
+        for data, rows in printed_analogues(found).groupby("data", sort=False)
+    ]
+    return "\n\n".join(parts)
 
 
 def stand_ins(ours: pd.DataFrame) -> pd.DataFrame:
@@ -212,10 +224,10 @@ def named(data: str) -> str:
 
 
 def _state(both: pd.DataFrame) -> pd.Series:
-    """How much of a row is measured: its seeds, the budget chosen of how many, none being one."""
+    """How much of a row is measured: its seeds, its budgets (none is one), and the one chosen."""
     budgets = both["budgets"].fillna(0).astype(int).astype(str)
     beta = both["beta_here"].map("{:g}".format)
-    return both["seeds"].astype(str) + " seeds, beta " + beta + " of " + budgets
+    return both["seeds"].astype(str) + " seeds, " + budgets + " budgets, chosen " + beta
 
 
 def _two(values: pd.Series) -> pd.Series:

@@ -28,6 +28,34 @@ def overview(judged: pd.DataFrame) -> pd.DataFrame:
     return wide[list(dict.fromkeys(judged["scale"]))].rename_axis(None, axis=1)
 
 
+def overview_in_words(judged: pd.DataFrame) -> str:
+    """`overview` with the claims' sentences; scales at which nothing is testable are named below.
+
+    Args:
+        judged: of `judge_all`.
+    """
+    wide = overview(judged)
+    silent = [scale for scale in wide if (wide[scale] == NOT_TESTABLE).all()]
+    claims = judged.drop_duplicates("number").set_index("number")["claim"].str.removesuffix(".")
+    shown = wide.drop(columns=silent).rename(columns=SHORT).assign(claim=claims)
+    shown.insert(0, "", shown.index)
+    lines = [_to_the_left(shown)]
+    if silent:
+        names = " and at ".join(SHORT.get(scale, scale) for scale in silent)
+        lines.append(f"Nothing is testable yet at {names}.")
+    return "\n".join(lines)
+
+
+def _to_the_left(frame: pd.DataFrame) -> str:
+    """A table of texts that begin where their headings do: pandas moves these alone."""
+    columns = [[name, *frame[name].astype(str)] for name in frame]
+    widths = [max(map(len, column)) for column in columns]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in zip(*columns, strict=True)
+    )
+
+
 def report(scales: tuple[str, ...] = SCALES, store: str = "recorded") -> str:
     """Every claim with its published numbers and, at each scale, verdict, numbers and reasons."""
     judged = judge_all(store, scales)
@@ -71,11 +99,16 @@ def numbers(weighed: pd.DataFrame) -> pd.DataFrame:
             "paper": rows["reference"].map(lambda one: "" if pd.isna(one) else f"{one:+.3f}"),
             "here": [number(row) for row in rows.to_dict("records")],
             "claimed": [wanted(*pair) for pair in zip(rows["low"], rows["high"], strict=True)],
-            "over": rows["seeds"].astype(str) + " " + rows["over"],
             "verdict": rows["verdict"],
             "99.72 %": rows["strict"].where(rows["strict"] != rows["verdict"], "same"),
+            "over": rows["seeds"].astype(str) + " " + rows["over"],
         }
     )
+
+
+def reasons_in_words(judged: pd.DataFrame) -> str:
+    """`reasons` as text."""
+    return _to_the_left(reasons(judged))
 
 
 def reasons(judged: pd.DataFrame) -> pd.DataFrame:

@@ -121,18 +121,19 @@ def looseness(loose: pd.DataFrame) -> Figure:
             points = {beta: value for beta, value in from_paper().items() if beta in places}
             _paper(ax, [places[beta] for beta in points], list(points.values()))
         if scheme == "pgm":
-            _paper(ax, [len(places)] * len(XIAO_VGG), np.log10([*XIAO_VGG.values()]))
-            ax.set_xticks([*ax.get_xticks(), len(places)],
+            at = len(places) + 0.5  # apart from the budgets
+            _paper(ax, [at] * len(XIAO_VGG), np.log10([*XIAO_VGG.values()]))
+            ax.set_xticks([*ax.get_xticks(), at],
                           [*(tick.get_text() for tick in ax.get_xticklabels()), "VGG"])  # fmt: skip
-            for (data, value), up in zip(XIAO_VGG.items(), (-1, 0, 1), strict=True):
+            for (data, value), up in zip(XIAO_VGG.items(), (1, 0, 1), strict=True):
                 ax.annotate(
                     data,
-                    (len(places), math.log10(value)),
+                    (at, math.log10(value)),
                     (-6, 6 * up),
                     textcoords="offset points",
                     ha="right",
                     va="center",
-                    fontsize=6,
+                    fontsize=7,
                 )
         ax.set_title(f"{style.SCHEMES[scheme]} training", fontsize=10)
         room = 0.25 if not own["defined"].all() else 0.06

@@ -130,7 +130,7 @@ def _over_gain(
     points = pd.DataFrame(points, columns=["gain", "mean", "half", "setting"]).sort_values("gain")
     style.percents(ax, points["gain"], points, color=color, marker=marker, label=label)
     # names away from the other line: budgets to the upper left, temperatures to the lower right
-    letter, place, side = ("β", (-5, 5), "right") if name == "beta" else ("T", (5, -11), "left")
+    letter, place, side = ("β", (-5, 5), "right") if name == "beta" else ("T", (8, -13), "left")
     free = math.inf if name == "beta" else 1.0
     for point in points[points["setting"] != free].itertuples():
         ax.annotate(

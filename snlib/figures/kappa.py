@@ -131,7 +131,7 @@ def kappa(table: pd.DataFrame) -> Figure:
     handles, labels = below[0].get_legend_handles_labels()
     figure.legend(
         [*handles, line, shade],
-        [*labels, "paper's mode (β = 1.3)", "up to the paper's right end"],
+        [*labels, "paper's mode (β = 1.3)", "range of the paper's densities"],
         loc="outside lower center",
         ncols=8,
         frameon=False,

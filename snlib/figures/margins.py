@@ -187,12 +187,12 @@ def _beside(ax, theirs: pd.DataFrame, kind: str, scheme: str, sn: bool) -> None:
     """Write the paper's modes under a panel, and mark those that are raw."""
     here = (theirs["kind"] == kind) & (theirs["scheme"] == scheme) & (theirs["sn"] == sn)
     modes = theirs[here]
-    text = ", ".join(
-        f"{row['mode']:.2g}" if scheme != "erm" else f"{row['mode']:.2g} {row['labels']}"
-        for _, row in modes.iterrows()
-    )
     exponent = math.floor(math.log10(np.abs(ax.get_xlim()).max()))
     exponent = 0 if kind == "raw" else exponent
+    text = ", ".join(
+        f"{row['mode'] / 10.0**exponent:.2g}{' ' + row['labels'] if scheme == 'erm' else ''}"
+        for _, row in modes.iterrows()
+    )
     unit = f", in units of $10^{{{exponent}}}$" if exponent else ""
     ax.xaxis.set_major_formatter(lambda value, _: f"{value / 10.0**exponent:.3g}")
     ax.set_xlabel(f"margin{unit}\npaper: {text}", fontsize=8)
@@ -204,9 +204,9 @@ def _beside(ax, theirs: pd.DataFrame, kind: str, scheme: str, sn: bool) -> None:
 def margin_sizes(table: pd.DataFrame, norms: pd.DataFrame) -> Figure:
     """Mode of each net's margins, raw and divided by both normalizations, on logarithmic axes.
 
-    A dot a seed. Modes below zero and nets without a bound are counted, and modes below 1e-20 are
-    written (the smallest, to its power of ten): no place on the axis holds them. Grey diamonds: the
-    paper's modes (AlexNet on CIFAR-10, one run) of what its figure shows.
+    A dot a seed. Modes below zero, nets without a bound and modes below 1e-20 are counted (these
+    with the power of ten of the smallest, on a shaded ground): no place on the axis holds them.
+    Grey diamonds: the paper's modes (AlexNet on CIFAR-10, one run) of what its figure shows.
     """
     ours, theirs = summary(table, norms), published_modes()
     theirs = theirs[theirs["mode"] > 0]
@@ -223,7 +223,10 @@ def margin_sizes(table: pd.DataFrame, norms: pd.DataFrame) -> Figure:
             values = ours.loc[here, column]
             positive = values[values > SMALLEST]
             tiny = values[(values > 0) & (values <= SMALLEST)]
-            notes = [f"to $10^{{{math.floor(np.log10(value))}}}$" for value in sorted(tiny)[:1]]
+            notes = [
+                f"{len(tiny)} of {len(values)} to $10^{{{math.floor(np.log10(value))}}}$"
+                for value in sorted(tiny)[:1]
+            ]
             if (values <= 0).any():
                 notes.append(f"{(values <= 0).sum()} of {len(values)} below 0")
             if values.isna().any():
@@ -246,9 +249,12 @@ def margin_sizes(table: pd.DataFrame, norms: pd.DataFrame) -> Figure:
         ax.set(xscale="log", xlabel="mode of the margins")
         ax.set_title(title, fontsize=10)
         ax.margins(x=0.15)
-        if column == "theorem":  # room for the powers of ten that are written
+        if column == "theorem":  # room for what is written
             low, high = ax.get_xlim()
-            ax.set_xlim(low * (low / high) ** 0.25, high)
+            left = low * (low / high) ** 0.75
+            ax.set_xlim(left, high)
+            ax.axvspan(left, min(low, SMALLEST), color="#f1f1f1", linewidth=0, zorder=0)
+            ax.set_xticks([tick for tick in ax.get_xticks() if low <= tick <= high])
     names = [
         f"{style.SCHEMES[scheme]}{', random labels' if labels == 'random' else ''}"
         f"{', SN' if sn else ''}"

@@ -72,12 +72,16 @@ def laid_out(figure: Figure) -> Figure:
     return figure
 
 
+BETA_PLACES = {0.4: 0.0, 1.0: 0.1, 1.3: 0.28, 1.6: 0.46, 2.0: 0.64, 4.0: 0.82, 16.0: 0.95}
+"""Where budgets lie on the scale of colours: the paper's grid evenly, others between."""
+
+
 def beta_color(beta: float):
     """The colour of a budget, the same in every figure: dark is tight, orange is none."""
     if math.isinf(beta):
         return FREE
-    share = beta / (beta + 1.2)  # spreads the budgets that occur, 0.8 to 4, over the colours
-    return matplotlib.colormaps["viridis"](0.9 * min(max((share - 0.38) / 0.42, 0.0), 1.0))
+    place = np.interp(math.log(beta), np.log([*BETA_PLACES]), [*BETA_PLACES.values()])
+    return matplotlib.colormaps["viridis"](float(place))
 
 
 def beta_label(beta: float) -> str:

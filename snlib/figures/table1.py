@@ -61,10 +61,10 @@ def scatter(ours: pd.DataFrame) -> Figure:
             at = part["free_test_here"], part["gain_here"]
             ax.errorbar(*at, fmt=marker(data), color=HERE, **bars)
         known = pd.concat([mine["free_test_here"], rows["free_test"]])
-        ax.set(xlim=_range(RANGES[scheme], known), xlabel="Test acc")
+        ax.set(xlim=_range(RANGES[scheme], known), xlabel="test acc without SN")
         ax.set_title(f"{style.SCHEMES[scheme]} training", fontsize=10)
         ax.axhline(0, color="#999999", linewidth=0.8)
-    axes[0].set(ylim=(low, high), ylabel="Gain in test acc after SN")
+    axes[0].set(ylim=(low, high), ylabel="gain in test acc with SN")
     _legend(figure, theirs, means)
     return style.laid_out(figure)
 
@@ -99,14 +99,16 @@ def _legend(figure: Figure, theirs: pd.DataFrame, means: pd.DataFrame) -> None:
         Line2D([], [], marker=marker(data), color=HERE, label=f"{name(data)}, here", **point)
         for data in dict.fromkeys(means["data"])
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8)
+    columns = len(handles) if len(handles) < 6 else -(-len(handles) // 2)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8)
 
 
 def parts(ours: pd.DataFrame) -> Figure:
     """What a gain is made of: the rise in train accuracy and the reduction of the gap.
 
     Left the paper's rows, right ours, a dot a configuration (means over seeds), a colour a training
-    scheme. Between the two axes of 0 both add to the gain; on a dotted line the gain is the same.
+    scheme. Between the two axes of 0 both add to the gain; on a dotted line the gain is the same,
+    on the solid one nothing is gained.
     """
     theirs = published().rename(columns={"rise": "x", "reduction": "y"})
     means = beside.means(ours).rename(columns={"rise_here": "x", "reduction_here": "y"})
@@ -131,7 +133,7 @@ def parts(ours: pd.DataFrame) -> Figure:
         for row in beyond.to_dict("records")
     )
     axes[0].text(0.02, 0.03, text, transform=axes[0].transAxes, fontsize=7, color="#666666")
-    figure.legend(handles=_kinds(means), loc="outside lower center", ncols=8, fontsize=8)
+    figure.legend(handles=_kinds(means), loc="outside lower center", ncols=5, fontsize=8)
     return style.laid_out(figure)
 
 
@@ -141,12 +143,19 @@ def _gain_lines(ax, low: pd.Series, high: pd.Series) -> None:
         draw(0, color="#999999", linewidth=0.8)
     for gain in np.arange(-0.5, 0.95, 0.1).round(1):
         ends = low["x"], high["x"]
-        ax.plot(ends, [gain - end for end in ends], color="#bbbbbb", linewidth=0.7, linestyle=":")
+        look = dict(color="#bbbbbb", linewidth=0.7, linestyle=":")
+        if gain == 0:
+            look = dict(color="#555555", linewidth=0.9, linestyle="-")
+        ax.plot(ends, [gain - end for end in ends], **look)
         at = high["x"], gain - high["x"]
-        if low["y"] < at[1] < high["y"]:
-            ax.annotate(
-                f"gain {gain:+.1f}", at, ha="right", va="bottom", fontsize=6, color="#888888"
-            )
+        if gain and low["y"] < at[1] < high["y"]:
+            words = dict(ha="right", va="bottom", fontsize=7, color="#555555")
+            ax.annotate(f"gain {gain:+.1f}", at, **words)
+    left = low["x"], -low["x"]  # where the line of no gain comes in, or at the upper end
+    if left[1] > high["y"]:
+        left = -high["y"], high["y"]
+    words = dict(ha="left", va="bottom", fontsize=7, color="#333333")
+    ax.annotate("gain 0", left, (8, -1), textcoords="offset points", **words)
 
 
 def _kinds(means: pd.DataFrame) -> list[Line2D]:

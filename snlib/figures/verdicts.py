@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from snlib.figures import style
 
@@ -23,14 +24,17 @@ COLORS = {
     "not testable": "#dddddd",
 }
 
+CLAIMED = "#e8f1ea"
+"""Ground of the values that a claim names."""
+
 GLYPHS = {"supported": "✓", "not supported": "✗", "undecided": "?", "not testable": "·"}
 
 
 def forest(judged: pd.DataFrame) -> Figure:
     """One row a claim, on an axis of its own: mean and 95 % interval of the part that decides.
 
-    The bar on the left of each row says what is claimed by shading it; grey diamonds are the same
-    number from the paper's data; on the right the verdict at every scale.
+    What is claimed is shaded, from its bound on; grey diamonds are the same number from the paper's
+    data; on the right the verdict at every scale.
 
     Args:
         judged: of `snlib.claims.judge_all`.
@@ -78,7 +82,7 @@ def _row(ax, rows: pd.DataFrame, scales: list[str]) -> None:
     ax.set_xlim(low - room, high + room)
     left, right = ax.get_xlim()
     claimed = max(there["low"][0], left), min(there["high"][0], right)
-    ax.axvspan(*claimed, color="#e8f1ea", linewidth=0, zorder=0)
+    ax.axvspan(*claimed, color=CLAIMED, linewidth=0, zorder=0)
     for bound in bounds:
         ax.axvline(bound, color="black", linewidth=0.9, zorder=1)
     places = np.linspace(0.45, -0.45, len(there)) if len(there) > 1 else [0.0]
@@ -88,7 +92,7 @@ def _row(ax, rows: pd.DataFrame, scales: list[str]) -> None:
         ax.errorbar(row["mean"], place, xerr=bar, color=color, fmt=MARKERS.get(row["scale"], "o"))
         ax.plot(row["reference"], place, "d", color=style.PAPER, markerfacecolor="none", zorder=1)
         if row["part"]:
-            ground = dict(boxstyle="square,pad=0.05", facecolor="#e8f1ea", edgecolor="none")
+            ground = dict(boxstyle="square,pad=0.05", facecolor=CLAIMED, edgecolor="none")
             ax.text(row["mean"], place + 0.25, row["part"], ha="center", va="bottom", fontsize=6.5,
                     bbox=ground, zorder=1.5)  # fmt: skip
     ax.locator_params(axis="x", nbins=5)
@@ -107,7 +111,7 @@ def _verdicts(ax, rows: pd.DataFrame, scales: list[str]) -> None:
     ax.axis("off")
 
 
-def _legend(scales: list[str]) -> list[Line2D]:
+def _legend(scales: list[str]) -> list[Line2D | Patch]:
     point = dict(linestyle="none", markersize=5)
     handles = [
         Line2D([], [], marker="s", color=COLORS[word], label=f"{GLYPHS[word]} {word}", **point)
@@ -119,4 +123,5 @@ def _legend(scales: list[str]) -> list[Line2D]:
     ]
     hollow = dict(color=style.PAPER, markerfacecolor="none")
     handles.append(Line2D([], [], marker="d", label="paper's own data, one run", **point, **hollow))
-    return handles
+    claimed = dict(facecolor=CLAIMED, edgecolor="black", linewidth=0.6)
+    return [*handles, Patch(label="what is claimed, and its bound", **claimed)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import platform
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ TITLE = "Generalizable Adversarial Training via Spectral Normalization"
 ABOUT = """Adversarial training fits the training attacks of a deep network far better than those on
 new images. <a href="https://arxiv.org/abs/1811.07457">Farnia, Zhang and Tse (ICLR 2019)</a> bound
 that generalization gap by the spectral norms of the layers, and close much of it by capping each at
-a budget <em>beta</em>. Each notebook below asks one question of that claim. Every number and figure
+a budget <em>beta</em>. Each notebook below asks one question of that claim. Every table and figure
 was computed by this workbook from the records named at the end."""
 
 INDEX_STYLE = """
@@ -45,6 +46,8 @@ figure { margin: 0; padding: 24px 0; border-top: 1px solid var(--line); }
 figure img { display: block; margin: 0 auto 12px; background: #fff; }
 figcaption { max-width: 50em; margin: 0 auto; font-size: .93rem; color: var(--soft); }
 footer { font-size: .9rem; color: var(--soft); } footer table { width: 100%; }
+.wide { overflow-x: auto; }
+figure img { height: auto; }
 """
 
 
@@ -88,7 +91,7 @@ def write(
         *(f'<div class="note">{html.escape(note)}</div>' for note in notes),
         f'<section class="cards">{"".join(card(chapter, drawn) for chapter in chapters)}</section>',
         "<h2>Figures</h2>" if drawn else "",
-        *(gallery(figure) for figure in drawn),
+        *(gallery(figure, folder) for figure in drawn),
         f"<footer><h2>Provenance</h2>{provenance(scale, store)}</footer>",
     ]
     page = PAGE.format(
@@ -118,13 +121,20 @@ def card(chapter: Chapter, drawn: list[Drawn]) -> str:
     )
 
 
-def gallery(figure: Drawn) -> str:
-    """A figure at full width, with its caption."""
+def gallery(figure: Drawn, folder: Path) -> str:
+    """A figure at full width, with its caption; its size is told before it is loaded."""
+    size = 'width="{}" height="{}"'.format(*_pixels(folder / "figures" / f"{figure.name}.png"))
     return (
-        f'<figure id="{figure.name}"><img src="figures/{figure.name}.png" '
+        f'<figure id="{figure.name}"><img src="figures/{figure.name}.png" {size} '
         f'alt="{html.escape(figure.caption)}" loading="lazy">'
         f"<figcaption>{html.escape(figure.caption)} {figure.links()}</figcaption></figure>"
     )
+
+
+def _pixels(path: Path) -> tuple[int, int]:
+    """Width and height of a PNG: its header chunk, which is always the first."""
+    with open(path, "rb") as stream:
+        return struct.unpack(">II", stream.read(24)[16:])
 
 
 def provenance(scale: str, store: results.Store) -> str:
@@ -150,7 +160,7 @@ def provenance(scale: str, store: results.Store) -> str:
         "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
         for row in rows
     )
-    return f"<table>{cells}</table><p>{where}</p>"
+    return f'<div class="wide"><table>{cells}</table></div><p>{where}</p>'
 
 
 def require_ours(out: Path) -> None:

@@ -11,11 +11,24 @@ from pathlib import Path
 
 import nbformat
 from nbconvert import HTMLExporter
+from nbformat.v4 import new_output
 from pygments.formatters import HtmlFormatter
 
 from snlib.workbook.record import WIDGET
 
 MATHJAX = "mathjax.js"
+
+CONCLUSIONS = "## What to notice"
+
+QUOTED = (
+    "The text below was written about the recorded evidence (data/results). The figures and tables "
+    "of this page were computed anew, and trainings on another processor differ in rounding, so "
+    "that numbers, and verdicts close to a bound, can be others here."
+)
+"""What stands before the conclusions of a notebook that did not read the recorded evidence."""
+
+SLIDER = "A slider in JupyterLab: make lab, open this notebook, run its cells."
+"""What stands in the place of a live widget, or below its still picture."""
 
 STYLE = """
 :root { --ink: #1d2430; --soft: #5b6675; --line: #e2e6ec; --paper: #fff; --wash: #f6f7f9;
@@ -31,7 +44,8 @@ blockquote { margin: 1em 0; padding: .1em 1.1em; border-left: 3px solid var(--ac
              background: var(--wash); }
 code, pre { font: .86rem/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono",
             monospace; }
-p code, li code, td code { background: var(--wash); padding: .1em .3em; border-radius: 4px; }
+p code, li code, td code { background: var(--wash); padding: .1em .3em; border-radius: 4px;
+                          overflow-wrap: anywhere; }
 pre { margin: 0; overflow-x: auto; } img, svg { max-width: 100%; }
 table { border-collapse: collapse; margin: 1em 0; font-size: .92rem; }
 th, td { padding: .3em .8em; border-bottom: 1px solid var(--line); text-align: left; }
@@ -48,6 +62,9 @@ nav.end { border: 0; border-top: 1px solid var(--line); margin-top: 3em; }
               padding: 12px 16px; margin: 1.2em 0 0; }
 .output_wrapper { margin: .6em 0 1.4em; }
 .output_subarea { padding: 2px 16px; overflow-x: auto; }
+.output_text { width: max-content; min-width: 100%; max-width: min(100vw - 48px, 1200px);
+               margin-left: 50%; transform: translateX(-50%); }
+mjx-assistive-mml { max-width: 100%; overflow: hidden; }
 .output_png, .output_svg { text-align: center; } .output_png img { background: #fff; }
 .output_error pre, .output_stderr pre { color: var(--warn); }
 details { border: 1px solid var(--line); border-radius: 8px; padding: .5em 1em; margin: .8em 0; }
@@ -160,18 +177,40 @@ def still(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """A copy as a page shows it, without a kernel.
 
     A note stands in the place of a live widget, which would need a kernel and a network. Of two
-    cells of parameters, the notebook's own and the one that replaced it, only the latter is shown.
-    Links from notebook to notebook lead from page to page.
+    cells of parameters, the notebook's own and the one that replaced it, only the latter is shown;
+    if that names other records than the recorded ones, a note stands before the conclusions.
+    Pictures are described by the text above them. Links from notebook to notebook lead from page to
+    page.
     """
     copy = nbformat.from_dict(notebook)
     tags = [set(cell.metadata.get("tags", [])) for cell in copy.cells]
+    elsewhere = False
     if any("injected-parameters" in found for found in tags):
-        kept = zip(copy.cells, tags, strict=True)
+        kept = list(zip(copy.cells, tags, strict=True))
+        given = "".join(cell.source for cell, found in kept if "injected-parameters" in found)
+        elsewhere = "store = " in given and 'store = "recorded"' not in given
         copy.cells = [cell for cell, found in kept if "parameters" not in found]
+    above = ""
     for cell in copy.cells:
         if cell.cell_type == "markdown":
             cell.source = re.sub(r"\]\((\d\d_\w+)\.ipynb\)", r"](\1.html)", cell.source)
-        for output in cell.get("outputs", []):
+            above = _first_sentence(cell.source) or above
+            if elsewhere and cell.source.startswith(CONCLUSIONS):
+                note = f'{CONCLUSIONS}\n\n<div class="note">{html.escape(QUOTED)}</div>'
+                cell.source = cell.source.replace(CONCLUSIONS, note, 1)
+        elif above:
+            cell.metadata["alt"] = f"Figure: {above}"
+        for output in list(cell.get("outputs", [])):
             if output.get("data", {}).pop(WIDGET, None):
-                output.data["text/plain"] = "A slider in JupyterLab: make lab, open this notebook."
+                output.data["text/plain"] = SLIDER
+                if "image/png" in output.data:  # a page shows that and not the text
+                    cell.outputs.append(new_output("stream", name="stdout", text=SLIDER))
     return copy
+
+
+def _first_sentence(markdown: str) -> str:
+    """Of the first paragraph that is no heading, without its marks; "" if there is none."""
+    paragraphs = (part.strip() for part in re.split(r"\n\s*\n", markdown))
+    first = next((part for part in paragraphs if part and part[0] not in "#<|"), "")
+    plain = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", " ".join(first.split()))
+    return re.split(r"(?<=[.?!:]) (?=[A-Z`*$])", re.sub(r"[*`$]", "", plain))[0]
