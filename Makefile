@@ -7,6 +7,16 @@ PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3
     && { echo $$python; break; }; done)
 endif
 VENV := .venv/bin/python
+VERSION := -c 'import sys; print(sys.version)'
+
+# An interpreter that is named is not passed over in silence where another one's .venv is.
+ifeq ($(origin PYTHON),command line)
+ifneq ($(shell $(VENV) $(VERSION) 2>/dev/null),)
+ifneq ($(shell $(VENV) $(VERSION) 2>/dev/null),$(shell $(PYTHON) $(VERSION) 2>/dev/null))
+$(error .venv holds another Python than $(PYTHON); remove it first: rm -rf .venv)
+endif
+endif
+endif
 STAMP := .venv/installed-in
 SCALE ?= quick
 # Colons stand for spaces.
@@ -58,7 +68,7 @@ evidence: $(STAMP) ## every experiment on real data at scale laptop (hours on a 
 record: $(STAMP) ## run every notebook again and store its outputs (minutes)
 	@$(VENV) -m snlib.workbook record
 
-clean: ## remove what was built, keep .venv and downloaded data
+clean: ## remove build/ and the caches, keep .venv and data/
 	@echo "Removing build/ and the caches ..."
 	@rm -rf build .pytest_cache .ruff_cache .hypothesis snlib.egg-info
 

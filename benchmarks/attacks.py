@@ -6,9 +6,9 @@
 (The first line with --no-deps: torchattacks pins an old requests, cleverhans asks for TensorFlow.)
 Every round runs every contestant once, in a new random order; times are CPU seconds, ratios are
 paired within a round, and the median over rounds is shown with the smallest and largest. Inputs
-are whitened noise, the net is the paper's AlexNet, the norm is l2. That all contestants do the
-same work is checked: same steps, same perturbation size. A rival that is not installed is left out;
-ratios are to torchattacks, or without it to snlib.
+are whitened noise, the net is the paper's AlexNet, the norm is l2. All contestants are asked for
+the same steps, and the size of their perturbations is checked. A rival that is not installed is
+left out; ratios are to torchattacks, or without it to snlib.
 """
 
 from __future__ import annotations

@@ -83,7 +83,8 @@ def measure_epochs(options: argparse.Namespace, precisions: list[str]) -> list[d
             )
             setting = recording.setting(
                 net="alexnet", batch=options.batch, width=options.width, scheme="pgm",
-                steps=options.attack_steps,
+                steps=options.attack_steps, side=options.side,
+                device=torch.device(options.device).type,
             )  # fmt: skip
             rows.append(recording.row(name, setting, "epoch_seconds", epoch))
             if cuda:
@@ -119,6 +120,7 @@ def measure_accuracy(options: argparse.Namespace, precisions: list[str]) -> list
     setting = recording.setting(
         net="alexnet", width=options.width, data=options.data, images=options.images,
         epochs=options.epochs, scheme="fgm", test=options.test,
+        device=torch.device(options.device).type,
     )  # fmt: skip
     for precision in precisions[1:]:
         for index, quantity in enumerate(("clean", "under_fgm")):

@@ -39,9 +39,12 @@ def processor() -> str:
 
 
 def machine() -> str:
-    """Processor, threads, and how busy the machine is: a shared one spreads the times."""
+    """Processor, threads, how busy the machine is (a shared one spreads the times), and its GPU."""
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     load = f", load {os.getloadavg()[0]:.0f}" if hasattr(os, "getloadavg") else ""
-    return f"{processor()}, {torch.get_num_threads()} thread(s){load} on {os.cpu_count()} cores"
+    return (
+        f"{processor()}, {torch.get_num_threads()} thread(s){load} on {os.cpu_count()} cores{gpu}"
+    )
 
 
 def missing(pins: dict[str, str]) -> list[str]:
@@ -119,12 +122,21 @@ def write(
     )[COLUMNS]
     path = folder / f"{benchmark}.csv"
     if path.exists():
-        fresh = pd.concat([pd.read_csv(path), fresh]).drop_duplicates(KEY, keep="last")
+        # All rounds of a setting are of one run: fewer new ones must not be joined by old ones.
+        old = pd.read_csv(path)
+        known = {tuple(row) for row in _without_round(fresh).itertuples(index=False)}
+        kept = [tuple(row) not in known for row in _without_round(old).itertuples(index=False)]
+        fresh = pd.concat([old[kept], fresh]).drop_duplicates(KEY, keep="last")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     fresh.sort_values(KEY).to_csv(temporary, index=False, float_format="%.5g")
     temporary.replace(path)
     return path
+
+
+def _without_round(rows: pd.DataFrame) -> pd.DataFrame:
+    """The columns of `KEY`, without the number of a round in the setting."""
+    return rows[KEY].assign(setting=rows["setting"].str.replace(r" ?\bround=\d+", "", regex=True))
 
 
 def main() -> None:

@@ -282,7 +282,8 @@ def main() -> None:
     print(f"\na fresh process has imported what a run needs after {process:.1f} s")
     rows.append(recording.row("process", recording.setting(workers=1), "start", process))
     rows += simulated_rows(start + process, overhead + process, options.price)
-    print(recording.write("scaling", rows, ("ray",), recording.folder(options.record)))
+    rivals = () if options.no_ray or options.simulate else ("ray",)
+    print(recording.write("scaling", rows, rivals, recording.folder(options.record)))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """By how much layers exceed beta = 1 while a network trains: the default against the paper's way.
 
-    python shared/data/unpack.py data cifar10_lossless        # or any image folder under --root
     OMP_NUM_THREADS=1 python benchmarks/spectral_overshoot.py --root data --data cifar10_lossless
 
-A thin AlexNet trains at batch 64 with momentum SGD (lr 0.01, 0.9) and with Adam (1e-3), once with
+The data may be any folder of images under --root (data/README.md says how it is laid out). A thin
+AlexNet trains at batch 64 with momentum SGD (lr 0.01, 0.9) and with Adam (1e-3), once with
 the default tracking and once with the paper's one power iteration a step. Every few steps the true
 norm of each effective weight is certified from a fresh random start; the table shows the median and
 the worst over steps of max(0, norm / beta - 1), all layers together and the two convolutions apart.

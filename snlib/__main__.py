@@ -1,4 +1,4 @@
-"""The command line: python -m snlib run | list | status | verify | claims."""
+"""The command line: python -m snlib run | list | status | verify | claims | bundle | merge."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `python -m snlib list | head`
         sys.stderr.close()
         return 0
+    except OSError as error:  # a folder that may not be written, a file that may not be read
+        if error.filename is None:
+            raise
+        print(f"snlib: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
 
 
 def parser() -> argparse.ArgumentParser:

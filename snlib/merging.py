@@ -72,12 +72,12 @@ def merge(sources: Iterable[str | Path], where: Store) -> Report:
         with _corner(where.work / "merge") as corner:
             places = _places([Path(source) for source in sources], where, corner)
             arrivals, report = _records(places, where)
-            furthest = _furthest(places, where, set(arrivals))
             chosen = corner / "chosen"
             chosen.mkdir()
             for name in (*report.new, *report.extended):
                 (chosen / f"{name}.json").write_bytes(arrivals[name].content)
             named = _tables(places, where)
+            furthest = _furthest(places, Overlay(where.root, chosen), _wanted(named))
             for name, scale in named:  # in memory, to see that they can be made
                 tables.make(name, scale, Overlay(where.root, chosen))
             _put_records(chosen, where, report)
@@ -189,13 +189,32 @@ def _put_records(chosen: Path, where: Store, report: Report) -> None:
 # ------------------------------------------------------------------------------------- checkpoints
 
 
-def _furthest(places: list[Place], where: Store, finished: set[str]) -> dict[str, tuple[int, Path]]:
-    """Of each unfinished run that came the checkpoint with most epochs, and how many."""
+def _wanted(named: list[tuple[str, str]]) -> dict[str, frozenset[str]]:
+    """What is to be measured of each run, for these tables."""
+    wanted: dict[str, frozenset[str]] = {}
+    for name, scale in named:
+        one = tables.experiment(name)
+        for run in one.at(scale):
+            wanted[run.name] = wanted.get(run.name, frozenset()) | one.suites
+    return wanted
+
+
+def _furthest(
+    places: list[Place], where: Store, wanted: dict[str, frozenset[str]]
+) -> dict[str, tuple[int, Path]]:
+    """Of each unfinished run that came the checkpoint with most epochs, and how many.
+
+    Args:
+        places: where they lie.
+        where: the store as it will be, with the records that came.
+        wanted: the suites of each run; one whose record lacks some is unfinished, too.
+    """
     furthest: dict[str, tuple[int, Path]] = {}
     for place in places:
         for path in sorted(place.checkpoints.glob("*.pt")):
             name = path.stem
-            if name in finished or where.record_path(name).exists():
+            record = results.load_record(name, where)
+            if record is not None and wanted.get(name, frozenset()) <= set(record["suites"]):
                 continue
             try:
                 epochs = checkpoints.look(path, name)

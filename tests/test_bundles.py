@@ -75,6 +75,33 @@ def test_checkpoints_may_stay_and_nothing_makes_no_file(store, tmp_path):
     assert not (tmp_path / "c.zip").exists()
 
 
+def test_a_damaged_record_is_left_out_and_told(store, tmp_path):
+    """With it in the bundle, nothing of that would be taken at home."""
+    path = store.record_path(RUNS[1].name)
+    path.write_text(path.read_text()[:100])
+    with pytest.warns(UserWarning, match=f"left out of the bundle: record {RUNS[1].name}.json"):
+        bundles.write(tmp_path / "b.zip", store, [run.name for run in RUNS])
+    found = unpacked([tmp_path / "b.zip"], tmp_path / "out")
+    assert f"records/{RUNS[0].name}.json" in found and f"records/{RUNS[1].name}.json" not in found
+
+
+def test_another_file_is_not_replaced(store, bundle, tmp_path):
+    thesis = tmp_path / "thesis.txt"
+    thesis.write_text("hard work")
+    with pytest.raises(UserError, match=r"thesis.txt is there and is no bundle; name another"):
+        bundles.write(thesis, store, [RUNS[0].name])
+    assert thesis.read_text() == "hard work"
+    assert bundles.write(bundle, store, [RUNS[0].name]) == [bundle]  # a bundle is
+
+
+@pytest.mark.parametrize("data", ["My-Images", "my.images 2", "图像"])
+def test_tables_of_any_folder_of_images_come_home(store, tmp_path, data):
+    path, name = tmp_path / "b.zip", f"gap.quick@{data}"
+    bundles.write(path, store, [RUNS[0].name], tables=[name])
+    (one,) = bundles.unpack([path], tmp_path / "out")
+    assert one.manifest.tables == (name,)
+
+
 def test_a_bundle_that_cannot_be_written_says_so(store, tmp_path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(UserError, match=r"bundle .*b\.zip cannot be written"):

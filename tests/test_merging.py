@@ -178,6 +178,16 @@ def test_a_finished_run_takes_no_checkpoint_and_loses_its_own(home, away, bundle
     assert not report.checkpoints and not list(home.work.glob("*.pt"))
 
 
+def test_a_run_that_lacks_a_suite_takes_a_checkpoint_beside_its_record(home, away, tmp_path):
+    """It is trained again for what it lacks, perhaps over several machines' budgets."""
+    fewer = ("history", "accuracy")  # of three that the table asks for
+    for store in (home, away):
+        save_record(record(RUNS[3], suites=fewer), store)
+    report = merging.merge([bundle_of(away, tmp_path / "b.zip")], home)
+    assert report.checkpoints == [NAMES[3]] and NAMES[3] in report.same
+    assert checkpoints.look(home.checkpoint_path(NAMES[3]), NAMES[3]) == 5
+
+
 class Evil:
     """Unpickled, it makes a file."""
 

@@ -23,7 +23,8 @@ MANIFEST, PART, PAYLOAD = "manifest.json", "part.json", "payload"
 
 MEMBER = re.compile(r"(records/[0-9a-f]{16}\.json|checkpoints/[0-9a-f]{16}\.pt)")
 
-TABLE = re.compile(r"[a-z0-9_]{1,60}\.[a-z]{1,20}(@[a-z0-9_]{1,60})?")
+TABLE = re.compile(r"[a-z0-9_]{1,60}\.[a-z]{1,20}(@[^/\\\0.][^/\\\0]{0,59})?")
+"""An experiment, a scale and perhaps a data set, which may be any folder of images."""
 
 SUM = re.compile(r"[0-9a-f]{64}")
 

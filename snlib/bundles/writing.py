@@ -8,6 +8,7 @@ import json
 import math
 import re
 import stat
+import warnings
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,7 +25,7 @@ from snlib.bundles.layout import (
     version,
 )
 from snlib.errors import UserError, require
-from snlib.results import ENGINE, Store
+from snlib.results import ENGINE, Store, read_record
 
 
 def write(
@@ -39,8 +40,10 @@ def write(
 ) -> list[Path]:
     """Put the records of these runs, and the checkpoints of unfinished ones, into a bundle.
 
+    A damaged record would have the whole bundle refused; it is left out, with a warning.
+
     Args:
-        path: the file to write, which takes the place of an older one.
+        path: the file to write, which takes the place of an older bundle.
         where: the store.
         names: of runs; those without record and checkpoint are left out.
         tables: those to write where it is merged, as `<experiment>.<scale>`.
@@ -53,13 +56,18 @@ def write(
         The files written; none if there was nothing to carry.
 
     Raises:
-        UserError: if a file cannot be written, or `part_bytes` is too small.
+        UserError: if a file cannot be written or is there and no bundle, or `part_bytes` is too
+            small.
     """
     if part_bytes is not None:
         require(
             part_bytes >= LEAST_PART_BYTES,
             f"part_bytes is {part_bytes}; it must be at least {LEAST_PART_BYTES}.",
         )
+    require(
+        not path.exists() or _is_bundle(path),
+        f"{path} is there and is no bundle; name another file.",
+    )
     members = _members(where, names, checkpoints)
     if not members:
         return []
@@ -85,10 +93,25 @@ def _members(where: Store, names: Iterable[str], checkpoints: bool) -> dict[str,
     for name in sorted(set(names)):
         record, checkpoint = where.record_path(name), where.checkpoint_path(name)
         if record.exists():
-            members[f"records/{name}.json"] = record.read_bytes()
-        elif checkpoints and checkpoint.exists():
+            content = record.read_bytes()
+            try:
+                read_record(content, name, remedy="Compute it again.")
+                members[f"records/{name}.json"] = content
+            except UserError as error:
+                warnings.warn(f"left out of the bundle: {error}", stacklevel=3)
+        # Beside a record too: of a run that is trained again for more measurements.
+        if checkpoints and checkpoint.exists():
             members[f"checkpoints/{name}.pt"] = checkpoint.read_bytes()
     return members
+
+
+def _is_bundle(path: Path) -> bool:
+    """Whether a file is a bundle, or a part of one, whatever is in it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return bool({MANIFEST, PART} & set(archive.namelist()))
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _pack(path: Path, members: dict[str, bytes], commit: str, tables: list[str]) -> None:

@@ -81,7 +81,7 @@ def add_bundle(run: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="put records and checkpoints into this file at the end, whatever was reached "
-        "(with --budget: STORE/bundle.SCALE.zip unless named)",
+        "(with --budget: STORE/bundle.SCALE.TIME.zip unless named)",
     )
     add_split(run)
 
@@ -89,12 +89,15 @@ def add_bundle(run: argparse.ArgumentParser) -> None:
 def bundle_path(options: argparse.Namespace, where: Store, scale: str) -> Path | None:
     """Where the bundle goes; None for none.
 
+    Unless named it has a name of its own, the time, so that it takes the place of none that was
+    left here before or carried here.
+
     Raises:
         UserError: --split without a bundle to cut.
     """
     path = options.bundle
     if path is None and options.budget is not None:
-        path = where.root / f"bundle.{scale}.zip"
+        path = where.root / f"bundle.{scale}.{time.strftime('%Y%m%d-%H%M%S')}.zip"
     require(
         path is not None or options.split is None,
         "--split goes with --bundle FILE or --budget: it says how large a file of it may be.",

@@ -53,7 +53,7 @@ def command(experiments: list[Experiment]) -> str:
 
 
 def state(experiments: list[Experiment], store: Store) -> str:
-    """How many runs are recorded, by scale; none where there is no table."""
+    """How many runs are recorded, by scale; none where there is no table of any of them."""
     counts: dict[str, list[int]] = {}
     for one in experiments:
         for path in sorted(store.root.glob(f"{one.name}.*.csv")):
@@ -64,5 +64,10 @@ def state(experiments: list[Experiment], store: Store) -> str:
             count[1] += header["runs"]
     if not counts:
         return "none yet"
+    for scale, count in counts.items():  # those without a table have runs there, too
+        for one in experiments:
+            there = scale.partition("@")[0] in one.scales
+            if there and not (store.root / f"{one.name}.{scale}.csv").exists():
+                count[1] += len(one.at(scale))
     order = sorted(counts, key=lambda scale: (SCALES.index(scale.partition("@")[0]), scale))
     return ", ".join(f"{scale} {counts[scale][0]} of {counts[scale][1]}" for scale in order)
