@@ -253,7 +253,7 @@ def margin_sizes(table: pd.DataFrame, norms: pd.DataFrame) -> Figure:
             low, high = ax.get_xlim()
             left = low * (low / high) ** 0.75
             ax.set_xlim(left, high)
-            ax.axvspan(left, min(low, SMALLEST), color="#f1f1f1", linewidth=0, zorder=0)
+            ax.axvspan(left, min(low, SMALLEST), color="#e4e4e4", linewidth=0, zorder=0)
             ax.set_xticks([tick for tick in ax.get_xticks() if low <= tick <= high])
     names = [
         f"{style.SCHEMES[scheme]}{', random labels' if labels == 'random' else ''}"
