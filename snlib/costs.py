@@ -60,6 +60,8 @@ DATA: dict[str, tuple[tuple[int, int, int], int, int]] = {
     "cifar10": ((3, 28, 28), 10, 50_000),
     "cifar100": ((3, 28, 28), 100, 50_000),
     "svhn": ((3, 28, 28), 10, 73_257),
+    "cifar10_jpeg": ((3, 28, 28), 10, 50_000),
+    "cifar10_lossless": ((3, 28, 28), 10, 5_085),
     "tiny_imagenet": ((3, 56, 56), 200, 100_000),
     "tiny_imagenet_subset": ((3, 56, 56), 20, 1_500),
 }
@@ -67,7 +69,9 @@ DATA: dict[str, tuple[tuple[int, int, int], int, int]] = {
 here is taken to be like CIFAR-10."""
 
 
-TEST_IMAGES = {"digits": 1_000, "svhn": 26_032, "tiny_imagenet_subset": 500}
+TEST_IMAGES = {
+    "digits": 1_000, "svhn": 26_032, "cifar10_lossless": 1_017, "tiny_imagenet_subset": 500
+}  # fmt: skip
 """Test images of the data sets that have not 10,000 of them."""
 
 

@@ -60,7 +60,8 @@ ALLOWED |= {
     "parallel": {"deadlines", "results", "runner", "runs", "team", "worker"},
     "cluster": {"datasets", "devices", "errors", "files", "interrupts"}
     | {"provenance", "results", "runner", "runs", "worker"},
-    "listing": {"costs", "experiments", "protocols", "results", "room", "runner", "runs", "speed"},
+    "listing": {"costs", "datasets", "experiments", "protocols"}
+    | {"results", "room", "runner", "runs", "speed"},
     "bundles": {"errors", "files", "results"},
     "arrivals": {"errors", "provenance", "results", "runs"},
     "merging": {"arrivals", "bundles", "checkpoints", "errors", "files", "results", "tables"},

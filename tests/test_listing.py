@@ -105,6 +105,18 @@ def test_runs_whose_time_is_measured_are_counted_one_by_one(tmp_path, monkeypatc
     assert cells(table(["tiny"], ["quick"], Store(tmp_path))[1])[4] == time(3600.0)
 
 
+def test_the_note_counts_the_workers_that_the_times_do(tmp_path, monkeypatch):
+    """A run of scale paper may need the memory of two."""
+    held = set(TINY.at("paper")) - set(TINY.at("quick"))
+
+    def by_hand(device, runs):
+        return room.Room(1 if held & set(runs) else 3, "by hand")
+
+    monkeypatch.setattr(room, "room", by_hand)
+    assert "missing; 3 runs side" in table(["tiny"], ["quick"], Store(tmp_path))[-3]
+    assert "missing; 1 to 3 runs side" in table(["tiny"], ["quick", "paper"], Store(tmp_path))[-3]
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [(0.2, "0 s"), (89, "89 s"), (90, "1.5 min"), (630, "10 min"), (5400, "1.5 h"),
@@ -138,6 +150,15 @@ def said(runs: list[Run]) -> dict[str, str]:
     lines = block(runs, settings_of("paper")[0])
     assert all(len(line) < 260 for line in lines)
     return {line[4:17].strip(): line[18:] for line in lines[1:]}
+
+
+def test_settings_on_a_part_and_on_a_folder_of_one_s_own():
+    lines = said([Run(data="cifar10_lossless")])
+    assert lines["data"].startswith("cifar10_lossless: 5,085 training images, 28x28x3")
+    assert lines["validation"].startswith("the first 254 test images")  # a quarter of 1,017
+    lines = said([Run(data="my_images", train_size=300)])
+    assert lines["data"].startswith("my_images: 300 training images (a part); its sizes are not")
+    assert "of few a quarter" in lines["validation"]
 
 
 NETS = {"alexnet_elu": "elu_alexnet", "elunet": "elu_net", "mlp1_elu": "mlp1", "mlp2_elu": "mlp2"}

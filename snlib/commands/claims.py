@@ -10,8 +10,7 @@ from snlib.commands import options as shared
 def add(commands) -> None:
     """Declare the command."""
     claims = commands.add_parser("claims", help="the paper's claims and their verdicts")
-    shared.add_scale(claims)
-    claims.set_defaults(scale=None)  # every scale, unless one is asked for
+    shared.add_scale(claims, default=None)
     shared.add_store(claims)
     claims.set_defaults(command=execute)
 

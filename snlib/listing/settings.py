@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 
 from snlib import costs, results
+from snlib.datasets import raw
 from snlib.experiments import experiment, settings_of
 from snlib.protocols import protocol_of
 from snlib.results import Store
@@ -105,6 +106,9 @@ def _data(run: Run) -> str:
     part = "" if run.train_size is None else " (a part)"
     form = "whitened one by one, then cropped" if channels == 3 else "raw in [0, 1]"
     random = ", labels drawn once at random" if run.labels == "random" else ""
+    if run.data not in costs.DATA:  # a folder of the reader's own, which is not opened for this
+        count = "all" if run.train_size is None else f"{images:,}"
+        return f"{run.data}: {count} training images{part}{random}; its sizes are not known here"
     return (
         f"{run.data}: {images:,} training images{part}, {height}x{width}x{channels}, {form}, "
         f"{classes} classes{random}"
@@ -114,7 +118,10 @@ def _data(run: Run) -> str:
 def _validation(run: Run) -> str:
     if run.validation == "train":
         return "images from outside the test set"
-    count = 300 if run.data == "digits" else 500
+    if run.data not in costs.DATA:
+        return "the first 500 test images, of few a quarter; the rest is the test set"
+    count = raw.validation_size(costs.TEST_IMAGES.get(run.data, 10_000))
+    count = 300 if run.data == "digits" else count
     return f"the first {count} test images, the rest is the test set"
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 
 from snlib import costs, results, room, speed
 from snlib.experiments import Experiment, experiment, plan
 from snlib.experiments.catalogue import stands_for
 from snlib.results import Store
 from snlib.runner import Plan
-from snlib.runs import Run
+from snlib.runs import TIMED, Run
 from snlib.speed import Speed
 
 HEAD = ("experiment", "scale", "done", "missing", "here", "left", "GPU", "notebook", "stands for")
@@ -47,19 +47,31 @@ def table(names: Sequence[str], scales: Sequence[str], where: Store) -> list[str
         cells += [_total(scale, once[scale], records, known) for scale in scales]
     widths = [max(len(row[column]) for row in cells) for column in range(len(HEAD) - 1)]
     lines = ["  ".join([*map(str.ljust, row[:-1], widths), row[-1]]).rstrip() for row in cells]
-    return [*lines, *_notes(known, set().union(*once.values()))]
+    return [*lines, *_notes(known, once)]
 
 
-def _notes(known: Speed, runs: Collection[Run]) -> list[str]:
-    """What the times stand for."""
-    gpu = costs.GPU
+def _notes(known: Speed, once: Mapping[str, Plan]) -> list[str]:
+    """What the times stand for.
+
+    Args:
+        known: the speed by which they are estimated.
+        once: scale -> its runs, each once, in turns that may have room for more or fewer.
+    """
+    gpu, runs = costs.GPU, set().union(*once.values())
+    turns = [turn for part in once.values() for turn in room.turns("cpu", part)]
+    workers = {there.workers for part, there in turns if not any(map(_timed, part.values()))}
+    beside = " to ".join(map(str, sorted({min(workers or {1}), max(workers or {1})})))
     return [
-        f"here: all of it, left: what is missing; {room.room('cpu', ()).workers} runs side by side "
+        f"here: all of it, left: what is missing; {beside} runs side by side "
         f"(those of Table 2 one by one), each at the speed of {known.source(runs)}",
         f"GPU: {gpu.name}, one run at a time, training alone; assumed: {gpu.flops / 1e12:.0f} "
         f"TFLOP/s and {1e6 * gpu.launch:.0f} microseconds a layer and pass",
         "Runs that experiments share are computed once.",
     ]
+
+
+def _timed(suites: frozenset[str]) -> bool:
+    return TIMED in suites
 
 
 def _records(runs: set[Run], where: Store) -> dict[Run, dict]:
