@@ -214,7 +214,8 @@ def test_margins_draw_raw_and_normalized_densities(nets) -> None:
     assert np.average(x, weights=y) == pytest.approx(0.04, abs=2e-4)
     x, y = fgm.lines[0].get_xydata().T  # under the training attack
     assert np.average(x, weights=y) == pytest.approx(0.02, abs=2e-4)
-    assert "9.8e-10" in fgm.get_xlabel() and "15 true, 14 random" in raw.get_xlabel()
+    assert "units of $10^{-2}$" in fgm.get_xlabel() and "paper: 9.8e-08" in fgm.get_xlabel()
+    assert "15 true, 14 random" in raw.get_xlabel()
     marked = sorted(line.get_xdata()[0] for line in raw.lines if line.get_linestyle() == ":")
     assert marked == pytest.approx([14.2, 15.3])
 
@@ -250,7 +251,9 @@ def test_a_net_without_a_bound_is_counted_and_blanks_its_cells(nets) -> None:
                                                                 "30.0 ± 0.0"]  # fmt: skip
     raw, published, theorem = margins.margin_sizes(table, norms).axes[:3]
     notes = [text.get_text() for text in theorem.texts]
-    assert [note for note in notes if "bound" in note] == ["to $10^{-30}$, 1 of 2 without a bound"]
+    assert [note for note in notes if "bound" in note] == [
+        "1 of 2 to $10^{-30}$, 1 of 2 without a bound"
+    ]
     assert not any("bound" in text.get_text() for ax in (raw, published) for text in ax.texts)
 
 

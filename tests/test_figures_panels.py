@@ -236,17 +236,3 @@ def test_budgets_have_colours_apart():
     others = [style.beta_color(beta) for beta in (0.1, 0.4, 0.8, 2.5, 8.0, 16.0, 100.0)]
     assert len({*others, *map(style.beta_color, betas)}) == 10  # the ends hold what lies beyond
     assert style.beta_color(INF) == style.FREE
-
-
-def test_a_mean_over_seeds_ends_with_the_first_of_them():
-    """Beyond it would be the mean of other runs, up to one alone."""
-    rows = [
-        dict(beta=INF, split=split, seed=seed, epoch=epoch, accuracy=0.5 + 0.1 * seed)
-        for split in curves.SPLITS
-        for seed, last in enumerate((3, 5, 4))
-        for epoch in range(1, last + 1)
-    ]
-    _, ((ax,),) = style.axes(1, 1, (3.0, 3.0))
-    curves.draw_epochs(ax, pd.DataFrame(rows), 1)
-    for line in ax.lines:
-        assert list(line.get_xdata()) == [1, 2, 3] and line.get_ydata() == pytest.approx(60.0)

@@ -191,17 +191,12 @@ def budget(rows: pd.DataFrame) -> str:
 
 
 def draw_epochs(ax: Axes, rows: pd.DataFrame, window: int, *, in_steps: bool = False) -> None:
-    """Draw one setting's accuracies, in percent, by epoch or over thousands of steps.
-
-    A line ends with the first of its seeds to stop: a mean of fewer would be of other runs.
-    """
+    """Draw one setting's accuracies, in percent, by epoch or over thousands of steps."""
     ax.set_xlabel("training steps (thousands)" if in_steps else "epoch")
     for beta in sorted(set(rows["beta"]), reverse=True):
         color = style.FREE if math.isinf(beta) else style.CAPPED
         for split, (_, line) in SPLITS.items():
             chosen = rows[(rows["beta"] == beta) & (rows["split"] == split)]
-            ends = chosen.groupby("seed")["epoch"].max()
-            chosen = chosen[chosen["epoch"] <= ends.min()]
             points = statistics.means(smoothed(chosen, window), ["epoch"], "accuracy").astype(float)
             x = points["epoch"] * (STEPS / 1000 if in_steps else 1)
             mean, half = 100 * points["mean"], 100 * points["half"].fillna(0.0)
