@@ -11,10 +11,9 @@ VERSION := -c 'import sys; print(sys.version)'
 
 # An interpreter that is named is not passed over in silence where another one's .venv is.
 ifeq ($(origin PYTHON),command line)
-ifneq ($(shell $(VENV) $(VERSION) 2>/dev/null),)
-ifneq ($(shell $(VENV) $(VERSION) 2>/dev/null),$(shell $(PYTHON) $(VERSION) 2>/dev/null))
+THERE := $(shell $(VENV) $(VERSION) 2>/dev/null)
+ifneq ($(THERE),$(if $(THERE),$(shell $(PYTHON) $(VERSION) 2>/dev/null)))
 $(error .venv holds another Python than $(PYTHON); remove it first: rm -rf .venv)
-endif
 endif
 endif
 STAMP := .venv/installed-in

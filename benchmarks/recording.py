@@ -124,9 +124,7 @@ def write(
     if path.exists():
         # All rounds of a setting are of one run: fewer new ones must not be joined by old ones.
         old = pd.read_csv(path)
-        known = {tuple(row) for row in _without_round(fresh).itertuples(index=False)}
-        kept = [tuple(row) not in known for row in _without_round(old).itertuples(index=False)]
-        fresh = pd.concat([old[kept], fresh]).drop_duplicates(KEY, keep="last")
+        fresh = pd.concat([old[~_without_round(old).isin(_without_round(fresh))], fresh])
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     fresh.sort_values(KEY).to_csv(temporary, index=False, float_format="%.5g")
@@ -134,9 +132,10 @@ def write(
     return path
 
 
-def _without_round(rows: pd.DataFrame) -> pd.DataFrame:
+def _without_round(rows: pd.DataFrame) -> pd.MultiIndex:
     """The columns of `KEY`, without the number of a round in the setting."""
-    return rows[KEY].assign(setting=rows["setting"].str.replace(r" ?\bround=\d+", "", regex=True))
+    setting = rows["setting"].str.replace(r" ?\bround=\d+", "", regex=True)
+    return pd.MultiIndex.from_frame(rows[KEY].assign(setting=setting))
 
 
 def main() -> None:

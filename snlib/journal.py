@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,15 +46,12 @@ class Journal:
         self.first: dict[str, tuple[float, float]] = {}
         self.noted: dict[str, float] = {}
 
-    def begin(self, runs: Iterable[Run]) -> None:
-        """These runs are tried again: what earlier commands noted of them is over."""
-        for run in runs:
-            _forget(self.where, run.name)
-
     def progress(self, name: str, fraction: float) -> None:
-        """A run has done this fraction of its epochs."""
+        """A run has done this fraction of its epochs; what earlier commands noted of it is over."""
         now = time.time()
-        self.first.setdefault(name, (now, fraction))
+        if name not in self.first:
+            _forget(self.where, name)
+            self.first[name] = now, fraction
         if now - self.noted.get(name, 0.0) >= EVERY_SECONDS:
             self.noted[name] = now
             since, at = self.first[name]

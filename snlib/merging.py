@@ -77,10 +77,11 @@ def merge(sources: Iterable[str | Path], where: Store) -> Report:
             for name in (*report.new, *report.extended):
                 (chosen / f"{name}.json").write_bytes(arrivals[name].content)
             named = _tables(places, where)
-            furthest = _furthest(places, Overlay(where.root, chosen), _wanted(named))
+            merged, wanted = Overlay(where.root, chosen), _wanted(named)
+            furthest = _furthest(places, merged, wanted)
             for name, scale in named:  # in memory, to see that they can be made
-                tables.make(name, scale, Overlay(where.root, chosen))
-            _put_records(chosen, where, report)
+                tables.make(name, scale, merged)
+            _put_records(chosen, where, report, wanted)
             _put_checkpoints(furthest, where, report)
             written = [tables.write(name, scale, where) for name, scale in named]
     report.tables = [path for path in written if path is not None]
@@ -173,13 +174,16 @@ def _records(places: list[Place], where: Store) -> tuple[dict[str, Arrival], Rep
     return arrivals, report
 
 
-def _put_records(chosen: Path, where: Store, report: Report) -> None:
+def _put_records(
+    chosen: Path, where: Store, report: Report, wanted: dict[str, frozenset[str]]
+) -> None:
     for path in sorted(chosen.glob("*.json")):
         name = path.stem
         with results.lock(where, name) as alone:
             if alone:
                 files.write_atomically(where.record_path(name), path.read_bytes())
-                where.checkpoint_path(name).unlink(missing_ok=True)
+                if _finished(name, where, wanted):
+                    where.checkpoint_path(name).unlink(missing_ok=True)
                 continue
         # A worker is about to write this record and has the last word.
         report.at_work.append(name)
@@ -199,6 +203,12 @@ def _wanted(named: list[tuple[str, str]]) -> dict[str, frozenset[str]]:
     return wanted
 
 
+def _finished(name: str, where: Store, wanted: dict[str, frozenset[str]]) -> bool:
+    """Whether a run has a record with all that is wanted of it; else a checkpoint is of use."""
+    record = results.load_record(name, where)
+    return record is not None and wanted.get(name, frozenset()) <= set(record["suites"])
+
+
 def _furthest(
     places: list[Place], where: Store, wanted: dict[str, frozenset[str]]
 ) -> dict[str, tuple[int, Path]]:
@@ -207,14 +217,13 @@ def _furthest(
     Args:
         places: where they lie.
         where: the store as it will be, with the records that came.
-        wanted: the suites of each run; one whose record lacks some is unfinished, too.
+        wanted: the suites of each run.
     """
     furthest: dict[str, tuple[int, Path]] = {}
     for place in places:
         for path in sorted(place.checkpoints.glob("*.pt")):
             name = path.stem
-            record = results.load_record(name, where)
-            if record is not None and wanted.get(name, frozenset()) <= set(record["suites"]):
+            if _finished(name, where, wanted):
                 continue
             try:
                 epochs = checkpoints.look(path, name)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import concurrent.futures
 import multiprocessing
 import signal
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -209,18 +208,14 @@ def _side_by_side(
         except concurrent.futures.process.BrokenProcessPool as error:
             raise UserError(_how_broken(list((pool._processes or {}).values()))) from error
         finally:
-            processes, manager = list((pool._processes or {}).values()), _manager(pool)
+            processes = list((pool._processes or {}).values())
+            manager = pool._executor_manager_thread
             pool.shutdown(wait=False, cancel_futures=True)
             for process in processes:
                 process.kill()
             if manager is not None:
                 # An interpreter that ends meanwhile writes into a pipe that this thread closes.
                 manager.join(MANAGER_SECONDS)
-
-
-def _manager(pool: concurrent.futures.ProcessPoolExecutor) -> threading.Thread | None:
-    """The thread that looks after a pool's processes, if it was started; see CPython's source."""
-    return getattr(pool, "_executor_manager_thread", None)
 
 
 def _how_broken(processes: list[multiprocessing.process.BaseProcess]) -> str:

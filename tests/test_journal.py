@@ -52,7 +52,7 @@ def test_a_failure_is_kept_until_the_next_try(store):
     notes.done(RUN, "failed: out of memory")
     assert journal.failure(RUN.name, store) == "out of memory"
     assert journal.progress(RUN.name, store) is None
-    Journal(store).begin([RUN])
+    Journal(store).progress(RUN.name, 0.0)
     assert journal.failure(RUN.name, store) is None
     notes.done(RUN, "failed: again")
     notes.done(RUN, "done")

@@ -25,6 +25,7 @@ GROUND = set(ALLOWED)
 ALLOWED |= {
     "files": {"errors"},
     "series": set(),
+    "columns": set(),
     "interrupts": set(),
     "devices": {"errors"},
     "deadlines": set(),
@@ -60,7 +61,7 @@ ALLOWED |= {
     "parallel": {"deadlines", "results", "runner", "runs", "team", "worker"},
     "cluster": {"datasets", "devices", "errors", "files", "interrupts"}
     | {"provenance", "results", "runner", "runs", "worker"},
-    "listing": {"costs", "datasets", "experiments", "protocols"}
+    "listing": {"columns", "costs", "datasets", "experiments", "protocols"}
     | {"results", "room", "runner", "runs", "speed"},
     "bundles": {"errors", "files", "results"},
     "arrivals": {"errors", "provenance", "results", "runs"},
@@ -71,7 +72,8 @@ ALLOWED |= {
     "ranking": {"errors"},
     "densities": {"errors"},
     # bounds only to normalize recorded margins: claims and figures read tables alone
-    "claims": {"errors", "bounds", "choice", "densities", "results", "statistics", "tables"},
+    "claims": {"columns", "errors", "bounds", "choice", "densities", "results"}
+    | {"statistics", "tables"},
     "priority": {"claims", "experiments", "runs"},  # which run decides most claims
     "figures": {"errors", "bounds", "choice", "results", "experiments", "statistics", "tables"}
     | {"claims", "crossovers", "densities", "ranking"},

@@ -186,6 +186,10 @@ def test_a_run_that_lacks_a_suite_takes_a_checkpoint_beside_its_record(home, awa
     report = merging.merge([bundle_of(away, tmp_path / "b.zip")], home)
     assert report.checkpoints == [NAMES[3]] and NAMES[3] in report.same
     assert checkpoints.look(home.checkpoint_path(NAMES[3]), NAMES[3]) == 5
+    checkpoint(home.checkpoint_path(NAMES[0]), NAMES[0], 3)  # one at home stays beside a record
+    save_record(record(RUNS[0], suites=fewer), away)  # that came and lacks what it is for
+    report = merging.merge([bundle_of(away, tmp_path / "b.zip")], Store(home.root))
+    assert checkpoints.look(home.checkpoint_path(NAMES[0]), NAMES[0]) == 3
 
 
 class Evil:

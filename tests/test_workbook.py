@@ -54,6 +54,7 @@ def toy(folder: Path, name: str, last: str = "print(scale, store)") -> Path:
                 f"# 4 · Why {name}?\n\n## Question\n\nDoes *beta* <b>help</b>, $x_1$?"
             ),
             new_code_cell('scale = "paper"\nstore = "recorded"', metadata={"tags": ["parameters"]}),
+            new_markdown_cell("## What to notice\n\n1. **Rows.** All gain."),
             new_code_cell(last),
         ]
     )
@@ -130,6 +131,9 @@ def test_a_build_from_notebooks_to_index(
     ran = out / "notebooks" / "04_gap.ipynb"
     assert outputs(ran) == f"quick workbook\n{build.DIFFERS}\n"
     assert nbformat.read(ran, as_version=4).cells[-1].source == stated
+    shown = " ".join(Links((out / "04_gap.html").read_text()).text.split())
+    quoted = shown.index(build.QUOTED.removeprefix("> "))  # of records that are not the recorded
+    assert shown.index("What to notice") < quoted < shown.index("All gain")
     assert (out / "figures" / "gap.png").read_bytes().startswith(b"\x89PNG")
     assert (out / "figures" / "gap.pdf").read_bytes().startswith(b"%PDF")
 
@@ -242,24 +246,6 @@ def test_a_page_shows_the_parameters_that_were_used_and_no_dead_widget() -> None
     assert record.WIDGET in notebook.cells[2].outputs[0].data
 
 
-@pytest.mark.parametrize(("store", "noted"), [("workbook", True), ("recorded", False)])
-def test_a_page_of_other_records_says_so_before_its_conclusions(store: str, noted: bool) -> None:
-    notebook = new_notebook(
-        cells=[
-            new_code_cell('store = "recorded"', metadata={"tags": ["parameters"]}),
-            new_code_cell(f'store = "{store}"', metadata={"tags": ["injected-parameters"]}),
-            new_markdown_cell("## What to notice\n\n1. **Rows.** All gain."),
-        ]
-    )
-    page = pages.render(pages.Chapter.of("10_table_1", notebook))
-    assert ('class="note"' in page) == noted
-    if noted:
-        places = [page.index(part) for part in ("What to notice", pages.QUOTED[:40], "All gain")]
-        assert places == sorted(places)
-    del notebook.cells[1]  # as recorded, a notebook has its own parameters alone
-    assert 'class="note"' not in pages.render(pages.Chapter.of("10_table_1", notebook))
-
-
 def test_a_picture_is_described_and_a_slider_s_still_is_called_one() -> None:
     shown = {record.WIDGET: {"model_id": "1"}, "text/plain": "I", "image/png": PIXEL}
     notebook = new_notebook(
@@ -326,7 +312,7 @@ def test_recording_runs_normalises_and_is_stable(
     first = path.read_bytes()
     notebook = nbformat.read(path, as_version=4)
     assert outputs(path) == "1\n"
-    assert [cell.get("execution_count") for cell in notebook.cells] == [None, 1, 2]
+    assert [cell.get("execution_count") for cell in notebook.cells] == [None, 1, None, 2]
     assert notebook.cells[1].metadata == {"tags": ["parameters"]}
     assert notebook.metadata.keys() == {"kernelspec", "language_info"}
     record.record(path)

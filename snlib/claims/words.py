@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from snlib import columns
 from snlib.claims.catalogue import CLAIMS
 from snlib.claims.judging import STRICT, judge_all
 from snlib.claims.rule import AGAINST, NOT_TESTABLE, SCALES, SUPPORTED, UNDECIDED, wanted
@@ -47,13 +48,8 @@ def overview_in_words(judged: pd.DataFrame) -> str:
 
 
 def _to_the_left(frame: pd.DataFrame) -> str:
-    """A table of texts that begin where their headings do: pandas moves these alone."""
-    columns = [[name, *frame[name].astype(str)] for name in frame]
-    widths = [max(map(len, column)) for column in columns]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-        for row in zip(*columns, strict=True)
-    )
+    """A table of texts with its headings."""
+    return "\n".join(columns.aligned([list(frame), *frame.astype(str).to_numpy().tolist()]))
 
 
 def report(scales: tuple[str, ...] = SCALES, store: str = "recorded") -> str:

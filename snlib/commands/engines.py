@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from snlib import devices, journal, runner
+from snlib import journal, runner
 from snlib.errors import require
 from snlib.results import Store
 
@@ -54,6 +54,10 @@ def execute(
     Raises:
         UserError: options that exclude each other; whatever the engine refuses.
     """
+    if speaks(options):
+        notes = journal.Journal(where, common.get("on_progress"), common.get("on_done"))
+        common |= {"on_progress": notes.progress, "on_done": notes.done}
+    common |= {"data_root": options.data_root}
     require(
         options.gpu_share is None or options.cluster is not None,
         "--gpu-share goes with --cluster; at home --workers says how many runs share a GPU.",
@@ -68,18 +72,6 @@ def execute(
             f"--{name.replace('_', '-')} goes with runs at home alone, not with --cluster or "
             "--parallel.",
         )
-    together = os.environ.get("WORLD_SIZE", "1") != "1" and "TORCHELASTIC_RUN_ID" in os.environ
-    require(
-        options.parallel is not None or not together,
-        "torchrun started several processes; add --parallel data, or leave torchrun out.",
-    )
-    if options.cluster is None:
-        devices.check(options.device)
-    if speaks(options):  # only now: it forgets what failed before
-        notes = journal.Journal(where, common.get("on_progress"), common.get("on_done"))
-        notes.begin(plan)
-        common |= {"on_progress": notes.progress, "on_done": notes.done}
-    common |= {"data_root": options.data_root}
     if options.parallel is not None:
         from snlib import parallel, team
 
@@ -89,6 +81,10 @@ def execute(
         )
         with team.joined(options.device) as together:
             return parallel.execute(plan, where, together, **common)
+    require(
+        os.environ.get("WORLD_SIZE", "1") == "1" or "TORCHELASTIC_RUN_ID" not in os.environ,
+        "torchrun started several processes; add --parallel data, or leave torchrun out.",
+    )
     common |= {"device": options.device, "workers": options.workers}
     if options.cluster is None:
         common |= {"capture": options.capture, "keep_nets": options.keep_nets}

@@ -141,21 +141,17 @@ def _gain_lines(ax, low: pd.Series, high: pd.Series) -> None:
     """The axes of 0, and the lines of equal gain."""
     for draw in (ax.axhline, ax.axvline):
         draw(0, color="#999999", linewidth=0.8)
-    for gain in np.arange(-0.5, 0.95, 0.1).round(1):
-        ends = low["x"], high["x"]
-        look = dict(color="#bbbbbb", linewidth=0.7, linestyle=":")
-        if gain == 0:
-            look = dict(color="#555555", linewidth=0.9, linestyle="-")
-        ax.plot(ends, [gain - end for end in ends], **look)
+    ends, gains = np.array([low["x"], high["x"]]), np.arange(-0.5, 0.95, 0.1).round(1)
+    for gain in gains[gains != 0]:
+        ax.plot(ends, gain - ends, color="#bbbbbb", linewidth=0.7, linestyle=":")
         at = high["x"], gain - high["x"]
-        if gain and low["y"] < at[1] < high["y"]:
+        if low["y"] < at[1] < high["y"]:
             words = dict(ha="right", va="bottom", fontsize=7, color="#555555")
             ax.annotate(f"gain {gain:+.1f}", at, **words)
-    left = low["x"], -low["x"]  # where the line of no gain comes in, or at the upper end
-    if left[1] > high["y"]:
-        left = -high["y"], high["y"]
+    ax.plot(ends, -ends, color="#555555", linewidth=0.9)
+    left = max(low["x"], -high["y"])  # where that line comes into sight
     words = dict(ha="left", va="bottom", fontsize=7, color="#333333")
-    ax.annotate("gain 0", left, (8, -1), textcoords="offset points", **words)
+    ax.annotate("gain 0", (left, -left), (8, -1), textcoords="offset points", **words)
 
 
 def _kinds(means: pd.DataFrame) -> list[Line2D]:

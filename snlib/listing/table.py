@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from snlib import costs, results, room, speed
+from snlib import columns, costs, results, room, speed
 from snlib.experiments import Experiment, experiment, plan
 from snlib.experiments.catalogue import stands_for
 from snlib.results import Store
@@ -45,9 +45,7 @@ def table(names: Sequence[str], scales: Sequence[str], where: Store) -> list[str
             cells.append(row if scale == shown[0] else (*row[:-1], ""))
     if len(chosen) > 1:
         cells += [_total(scale, once[scale], records, known) for scale in scales]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(HEAD) - 1)]
-    lines = ["  ".join([*map(str.ljust, row[:-1], widths), row[-1]]).rstrip() for row in cells]
-    return [*lines, *_notes(known, once)]
+    return [*columns.aligned(cells), *_notes(known, once)]
 
 
 def _notes(known: Speed, once: Mapping[str, Plan]) -> list[str]:
@@ -59,8 +57,9 @@ def _notes(known: Speed, once: Mapping[str, Plan]) -> list[str]:
     """
     gpu, runs = costs.GPU, set().union(*once.values())
     turns = [turn for part in once.values() for turn in room.turns("cpu", part)]
-    workers = {there.workers for part, there in turns if not any(map(_timed, part.values()))}
-    beside = " to ".join(map(str, sorted({min(workers or {1}), max(workers or {1})})))
+    untimed = [there for part, there in turns if not any(TIMED in one for one in part.values())]
+    counts = sorted(there.workers for there in untimed) or [1]
+    beside = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
     return [
         f"here: all of it, left: what is missing; {beside} runs side by side "
         f"(those of Table 2 one by one), each at the speed of {known.source(runs)}",
@@ -68,10 +67,6 @@ def _notes(known: Speed, once: Mapping[str, Plan]) -> list[str]:
         f"TFLOP/s and {1e6 * gpu.launch:.0f} microseconds a layer and pass",
         "Runs that experiments share are computed once.",
     ]
-
-
-def _timed(suites: frozenset[str]) -> bool:
-    return TIMED in suites
 
 
 def _records(runs: set[Run], where: Store) -> dict[Run, dict]:

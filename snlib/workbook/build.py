@@ -62,6 +62,15 @@ class Progress:
 
 DIFFERS = "These records say otherwise than the text above, which speaks of the recorded ones."
 
+CONCLUSIONS = "## What to notice"
+
+QUOTED = (
+    "> The text below was written about the recorded evidence (data/results). The figures and "
+    "tables here were computed anew, and trainings on another processor differ in rounding, so "
+    "that numbers, and verdicts close to a bound, can be others."
+)
+"""What stands before a notebook's conclusions, for it did not read the recorded evidence."""
+
 
 def build(scale: str, out: Path = OUT, *, folder: Path = FOLDER, compute: bool = True) -> int:
     """Compute a scale's records, run every notebook on them and publish the pages at `out`.
@@ -177,6 +186,8 @@ def execute(path: Path, result: Path, scale: str) -> str | None:
     notebook = nbformat.read(result, as_version=4)
     for cell in notebook.cells:  # readers see the assertions, not what was put around them
         cell.source = as_written.get(cell.source, cell.source)
+        if cell.cell_type == "markdown" and cell.source.startswith(CONCLUSIONS):
+            cell.source = cell.source.replace(CONCLUSIONS, f"{CONCLUSIONS}\n\n{QUOTED}", 1)
     nbformat.write(notebook, result)
     return None if done.returncode == 0 else reason
 

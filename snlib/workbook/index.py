@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import html
 import platform
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 from nbconvert.filters import markdown2html
+from PIL import Image
 
 from snlib import results
 from snlib.errors import require
@@ -123,18 +123,13 @@ def card(chapter: Chapter, drawn: list[Drawn]) -> str:
 
 def gallery(figure: Drawn, folder: Path) -> str:
     """A figure at full width, with its caption; its size is told before it is loaded."""
-    size = 'width="{}" height="{}"'.format(*_pixels(folder / "figures" / f"{figure.name}.png"))
+    with Image.open(folder / "figures" / f"{figure.name}.png") as picture:
+        size = f'width="{picture.width}" height="{picture.height}"'
     return (
         f'<figure id="{figure.name}"><img src="figures/{figure.name}.png" {size} '
         f'alt="{html.escape(figure.caption)}" loading="lazy">'
         f"<figcaption>{html.escape(figure.caption)} {figure.links()}</figcaption></figure>"
     )
-
-
-def _pixels(path: Path) -> tuple[int, int]:
-    """Width and height of a PNG: its header chunk, which is always the first."""
-    with open(path, "rb") as stream:
-        return struct.unpack(">II", stream.read(24)[16:])
 
 
 def provenance(scale: str, store: results.Store) -> str:

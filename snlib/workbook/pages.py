@@ -18,15 +18,6 @@ from snlib.workbook.record import WIDGET
 
 MATHJAX = "mathjax.js"
 
-CONCLUSIONS = "## What to notice"
-
-QUOTED = (
-    "The text below was written about the recorded evidence (data/results). The figures and tables "
-    "of this page were computed anew, and trainings on another processor differ in rounding, so "
-    "that numbers, and verdicts close to a bound, can be others here."
-)
-"""What stands before the conclusions of a notebook that did not read the recorded evidence."""
-
 SLIDER = "A slider in JupyterLab: make lab, open this notebook, run its cells."
 """What stands in the place of a live widget, or below its still picture."""
 
@@ -177,27 +168,20 @@ def still(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """A copy as a page shows it, without a kernel.
 
     A note stands in the place of a live widget, which would need a kernel and a network. Of two
-    cells of parameters, the notebook's own and the one that replaced it, only the latter is shown;
-    if that names other records than the recorded ones, a note stands before the conclusions.
+    cells of parameters, the notebook's own and the one that replaced it, only the latter is shown.
     Pictures are described by the text above them. Links from notebook to notebook lead from page to
     page.
     """
     copy = nbformat.from_dict(notebook)
     tags = [set(cell.metadata.get("tags", [])) for cell in copy.cells]
-    elsewhere = False
     if any("injected-parameters" in found for found in tags):
-        kept = list(zip(copy.cells, tags, strict=True))
-        given = "".join(cell.source for cell, found in kept if "injected-parameters" in found)
-        elsewhere = "store = " in given and 'store = "recorded"' not in given
+        kept = zip(copy.cells, tags, strict=True)
         copy.cells = [cell for cell, found in kept if "parameters" not in found]
     above = ""
     for cell in copy.cells:
         if cell.cell_type == "markdown":
             cell.source = re.sub(r"\]\((\d\d_\w+)\.ipynb\)", r"](\1.html)", cell.source)
             above = _first_sentence(cell.source) or above
-            if elsewhere and cell.source.startswith(CONCLUSIONS):
-                note = f'{CONCLUSIONS}\n\n<div class="note">{html.escape(QUOTED)}</div>'
-                cell.source = cell.source.replace(CONCLUSIONS, note, 1)
         elif above:
             cell.metadata["alt"] = f"Figure: {above}"
         for output in list(cell.get("outputs", [])):
