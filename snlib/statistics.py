@@ -118,7 +118,8 @@ def overhead(table: pd.DataFrame) -> pd.DataFrame:
     rows = rows.assign(**named, capped=np.isfinite(rows["beta"]))
     rows["norm"] = rows["norm"].astype(float).fillna(0.0)
     seconds = rows.groupby([*keys, "capped"], dropna=False)["value"].agg(["median", "min"])
-    wide = seconds.unstack("capped").dropna()
+    both = pd.MultiIndex.from_product([["median", "min"], [False, True]])
+    wide = seconds.unstack("capped").reindex(columns=both).dropna()
     pairs = pd.DataFrame(
         {
             "free": wide["median", False],

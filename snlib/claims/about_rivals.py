@@ -7,9 +7,6 @@ import math
 from snlib.claims import cost, rivals
 from snlib.claims.rule import LARGE, Claim, Evidence
 
-SMALL = 0.1
-"""The share of training time that still counts as little."""
-
 CLAIMS = (
     Claim(
         13,
@@ -63,6 +60,6 @@ CLAIMS = (
             ),
         ),
         low=-math.inf,
-        high=SMALL,
+        high=cost.SMALL,
     ),
 )

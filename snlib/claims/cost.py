@@ -7,6 +7,9 @@ import pandas as pd
 
 from snlib.errors import require
 
+SMALL = 0.1
+"""The share of training time that still counts as little."""
+
 NET = {"net": "alexnet", "width": 1.0, "batch": 128.0}
 """The paper's network and batch, whose steps the benchmark times."""
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from snlib import claims, tables
 from snlib.claims import beside
+from snlib.errors import require
 from snlib.figures import benchmarks, panels
 
 
@@ -40,6 +41,21 @@ class Measured(Entry):
     def draw(self, scale: str = "quick", store: str = "recorded") -> Figure:
         """The figure from data/results/benchmarks."""
         return self.function(benchmarks.load())
+
+
+@dataclass(frozen=True)
+class Nearest(Entry):
+    """A figure of an experiment that quick has not: of the evidence nearest to the paper."""
+
+    def draw(self, scale: str = "quick", store: str = "recorded") -> Figure:
+        """The figure from the committed evidence, whatever scale and store are asked for.
+
+        Raises:
+            UserError: nothing of the experiment is recorded.
+        """
+        found = tables.nearer(self.experiment)
+        require(bool(found), f"nothing is recorded of {self.experiment}.")
+        return self.function(next(iter(found.values())))
 
 
 @dataclass(frozen=True)
