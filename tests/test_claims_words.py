@@ -157,6 +157,24 @@ def test_the_readme_s_table_has_a_row_a_claim(judged: pd.DataFrame) -> None:
     assert all(line.count("|") == 7 for line in rows)
 
 
+def test_the_readme_names_each_statistic_with_the_scales_that_it_decides() -> None:
+    about = {"claim": "C", "claimed": "above 0", "part": "", "seeds": 3, "mean": 1.0, "half": 0.1}
+    there = pd.DataFrame(
+        [
+            {**about, "scale": scale, "statistic": statistic, "verdict": verdict}
+            for scale, statistic, verdict in (
+                ("quick", "steps", "supported"),
+                ("laptop", "runs", "not supported"),
+                ("paper", "runs", "not testable"),
+                ("paper@cifar10_jpeg", "runs", "undecided"),
+            )
+        ]
+    ).set_index("scale")
+    assert words._told(there) == "steps; at laptop and paper, on CIFAR-10 (JPEG): runs"
+    assert words._told(there.drop(index="quick")) == "runs"
+    assert words._told(there.loc[["paper"]]) == "runs"
+
+
 def test_the_command_prints_every_scale_unless_one_is_named(
     judged: pd.DataFrame, capsys: pytest.CaptureFixture[str]
 ) -> None:

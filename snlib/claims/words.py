@@ -141,11 +141,20 @@ def summary(store: str = "recorded") -> str:
     ]
     for number_, rows in judged.groupby("number"):
         rows = rows.set_index("scale")
-        told = rows.loc[rows["statistic"] != ""].iloc[0]
+        told = rows[rows["statistic"] != ""]
         cells = [_cell(row) for row in rows.loc[list(SCALES)].to_dict("records")]
-        first = f"{number_}. {told['claim']} | {told['statistic']}; {told['claimed']}"
+        first = f"{number_}. {told['claim'].iloc[0]} | {_told(told)}; {told['claimed'].iloc[0]}"
         lines.append(f"| {first} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", firm(judged)])
+
+
+def _told(judged: pd.DataFrame) -> str:
+    """A claim's statistic, and where another decided it, that one with its scales."""
+    tested = judged[judged["verdict"] != NOT_TESTABLE]
+    shown = tested if len(tested) else judged.iloc[:1]
+    first, *others = shown.groupby("statistic", sort=False).groups.items()
+    named = [f"at {' and '.join(SHORT.get(one, one) for one in at)}: {text}" for text, at in others]
+    return "; ".join([first[0], *named])
 
 
 def _cell(row: dict) -> str:
