@@ -4,12 +4,13 @@ Everything is unpacked and checked in a corner of the store's `.work/`: checksum
 settings, engine, the shape of every record, checkpoints; the tables that would follow are derived.
 Only then are records put in place, one by one and each whole, so that whatever ends the process,
 the same merge again goes on. A record that is here with other rows is in **conflict**: it stays as
-it is, and the report names both.
+it is, and the report names both. One that is here and damaged gives way to a sound one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -27,11 +28,17 @@ class Report:
 
     new: list[str] = field(default_factory=list)
     extended: list[str] = field(default_factory=list)
+    mended: list[str] = field(default_factory=list)
     same: list[str] = field(default_factory=list)
     conflicting: dict[str, str] = field(default_factory=dict)
     checkpoints: list[str] = field(default_factory=list)
     at_work: list[str] = field(default_factory=list)
     tables: list[Path] = field(default_factory=list)
+
+    @property
+    def taken(self) -> tuple[list[str], ...]:
+        """The records that take their place here, by why."""
+        return self.new, self.extended, self.mended
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ def merge(sources: Iterable[str | Path], where: Store) -> Report:
             arrivals, report = _records(places, where)
             chosen = corner / "chosen"
             chosen.mkdir()
-            for name in (*report.new, *report.extended):
+            for name in itertools.chain(*report.taken):
                 (chosen / f"{name}.json").write_bytes(arrivals[name].content)
             named = _tables(places, where)
             merged, wanted = Overlay(where.root, chosen), _wanted(named)
@@ -156,8 +163,12 @@ def _records(places: list[Place], where: Store) -> tuple[dict[str, Arrival], Rep
                     + "; neither was taken. Merge the one to keep alone."
                 )
     for name, came in arrivals.items():
-        home = results.load_record(name, where)
         if name in report.conflicting:
+            continue
+        try:
+            home = results.load_record(name, where)
+        except UserError:
+            report.mended.append(name)
             continue
         if home is None:
             report.new.append(name)
@@ -187,7 +198,7 @@ def _put_records(
                 continue
         # A worker is about to write this record and has the last word.
         report.at_work.append(name)
-        (report.new if name in report.new else report.extended).remove(name)
+        next(kind for kind in report.taken if name in kind).remove(name)
 
 
 # ------------------------------------------------------------------------------------- checkpoints

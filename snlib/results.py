@@ -75,7 +75,7 @@ def store(where: str | Path | Store = "recorded") -> Store:
     root = where.root if isinstance(where, Store) else Path(STORES.get(where, where))
     file = next((part for part in (root, *root.parents) if part.exists() and not part.is_dir()), "")
     require(not file, f"store is {root}; {file} is a file. Allowed: {_list(STORES)}, or a folder.")
-    return Store(root)
+    return where if isinstance(where, Store) else Store(root)
 
 
 # --------------------------------------------------------------------------------- settings, names
@@ -258,18 +258,24 @@ def read_table(path: Path) -> tuple[pd.DataFrame, dict]:
     """A stored table and its header.
 
     Raises:
-        UserError: if the file has no readable header, or is damaged.
+        UserError: if the file has no readable header, is damaged or was cut off.
     """
     header = read_header(path)
-    with open(path, encoding="utf-8", errors="replace") as stream:
-        stream.readline()
-        try:
-            table = pd.read_csv(stream, keep_default_na=False, na_values=["", "nan"], dtype=str)
-            for column in ("x", "value", *header["columns"]):
-                table[column] = _typed(table[column], strict=column in ("x", "value"))
-            table["diverged"] = table["diverged"] == "True"
-        except (ValueError, KeyError) as error:
-            raise UserError(f"{path} is damaged: {error}") from None
+    text = path.read_text(encoding="utf-8", errors="replace").partition("\n")[2]
+    try:
+        table = pd.read_csv(
+            io.StringIO(text), keep_default_na=False, na_values=["", "nan"], dtype=str
+        )
+        for column in ("x", "value", *header["columns"]):
+            table[column] = _typed(table[column], strict=column in ("x", "value"))
+        table["diverged"] = table["diverged"] == "True"
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{path} is damaged: {error}") from None
+    rows = header.get("rows", len(table))  # the oldest tables don't say
+    require(
+        rows == len(table) and text.endswith("\n"),
+        f"{path} is damaged: it holds {len(table)} of {rows} rows, or its last line is cut off.",
+    )
     return table, header
 
 

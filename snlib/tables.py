@@ -90,7 +90,8 @@ def _collect(
     if not records:
         return None
     table = pd.concat(parts, ignore_index=True).drop(columns="suite")
-    return table, _header(chosen, scale, runs, columns, records)
+    header = _header(chosen, scale, runs, columns, records)
+    return table, {**header, "rows": len(table)}
 
 
 def _header(
@@ -143,8 +144,8 @@ def load(name: str, scale: str = "quick", store: str | Path | Store = "recorded"
         attack, quantity, x, value. `attrs["provenance"]` holds its header.
 
     Raises:
-        UserError: if there is no such table (the message says which command makes it), or if it was
-            recorded with other settings (naming the setting that differs).
+        UserError: if there is no such table, if it is damaged (the message says which command makes
+            it), or if it was recorded with other settings (naming the setting that differs).
     """
     chosen, place = experiment(name), results.store(store)
     runs = chosen.at(scale)
@@ -154,7 +155,10 @@ def load(name: str, scale: str = "quick", store: str | Path | Store = "recorded"
     option = "" if store == "recorded" else f" --store {where}"
     command = f"python -m snlib run {name} {scale_option}{option}"
     require(path.exists(), f"nothing is recorded of {name} at scale {scale}. Compute it: {command}")
-    table, header = results.read_table(path)
+    try:
+        table, header = results.read_table(path)
+    except UserError as error:
+        raise UserError(f"{error} Make it again from its records: {command}") from None
     columns = varying(runs)
     for key, value in runs[0].settings().items():
         if key in columns or key in header["columns"]:

@@ -13,6 +13,7 @@ from test_results import record_of
 from tiny_experiment import TINY
 
 from snlib import bundles, checkpoints, experiments, merging, tables
+from snlib.__main__ import main
 from snlib.errors import UserError
 from snlib.results import Store, load_record, lock, save_record
 
@@ -134,6 +135,21 @@ def test_a_conflict_stays_out_and_both_sides_are_named(home, bundle, changes):
         assert part in line
     assert ("accuracy" in line) == ("accuracy" in changes)
     assert load_record(NAMES[0], home) == mine and not tables.verify(home)
+
+
+@pytest.mark.parametrize("kind", ["cut off", "by hand", "of another run"])
+def test_a_record_that_is_damaged_here_gives_way_to_a_sound_one(home, away, bundle, kind, capsys):
+    merging.merge([bundle], home)
+    whole, path = snapshot(home), home.record_path(NAMES[0])
+    damaged = {
+        "cut off": path.read_bytes()[:200],
+        "by hand": path.read_bytes().replace(b"0.5", b"0.9", 1),
+        "of another run": home.record_path(NAMES[1]).read_bytes(),
+    }
+    path.write_bytes(damaged[kind])
+    assert main(["merge", str(bundle), "--store", str(home.root)]) == 0
+    assert "mended       1 records" in capsys.readouterr().out
+    assert snapshot(home) == whole
 
 
 def test_two_bundles_that_contradict_each_other(home, away, bundle, tmp_path):

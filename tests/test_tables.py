@@ -206,6 +206,11 @@ def test_absent_and_foreign_tables(store):
     path.write_text(header + "\n" + rest.replace("0.25", "a quarter"))
     with pytest.raises(UserError, match=r"tiny\.quick\.csv is damaged"):
         tables.load("tiny", "quick", store)
+    lines = rest.splitlines(keepends=True)
+    for cut in (rest[:-1], rest[:-3], "".join(lines[:-1]), "".join(lines[:2])):
+        path.write_text(header + "\n" + cut)
+        with pytest.raises(UserError, match=r"csv is damaged: it holds \d+ of \d+ rows.* run tiny"):
+            tables.load("tiny", "quick", store)
     with pytest.raises(UserError, match="Did you mean 'tiny'"):
         tables.load("tinny", "quick", store)
 

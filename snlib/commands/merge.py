@@ -24,6 +24,8 @@ def execute(options: argparse.Namespace) -> int:
     print(f"new          {len(report.new)}")
     if report.extended:
         print(f"extended     {len(report.extended)} records by further measurements")
+    if report.mended:
+        print(f"mended       {len(report.mended)} records that were damaged here")
     print(f"same         {len(report.same)}")
     print(f"conflicting  {len(report.conflicting)}")
     if report.checkpoints:
