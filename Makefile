@@ -37,11 +37,11 @@ help: ## this list
 	@echo
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-workbook: $(STAMP) ## compute scale quick from nothing and render build/workbook (about 10 min)
+workbook: $(STAMP) ## compute scale quick from nothing and render build/workbook (15 to 20 min)
 	@$(VENV) -m snlib.workbook build --scale "$(SCALE)" --out build/workbook
 
-test: lint ## style, every test and every notebook (under 16 min on two cores)
-	@echo "Testing, about 10 minutes on two cores ..."
+test: lint ## style, every test and every notebook (about 20 min on two cores)
+	@echo "Testing, about 20 minutes on two cores ..."
 	@$(VENV) -m pytest -n 2 $(ARGS)
 
 lab: $(STAMP) ## open JupyterLab on the first notebook (a few seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from snlib.commands import COMMANDS
@@ -13,7 +14,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 fine, 1 some runs failed, 2 wrong input."""
     options = parser().parse_args(arguments)
     try:
-        return options.command(options)
+        status = options.command(options)
+        sys.stdout.flush()  # here, where a reader that has left is no error
+        return status
     except UserError as error:
         print(f"snlib: {error}", file=sys.stderr)
         return 2
@@ -25,7 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 130
     except BrokenPipeError:  # `python -m snlib list | head`
-        sys.stderr.close()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # where the rest goes as the interpreter ends
+        os.close(nowhere)
         return 0
     except OSError as error:  # a folder that may not be written, a file that may not be read
         if error.filename is None:

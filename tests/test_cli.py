@@ -111,6 +111,13 @@ def test_list_names_every_experiment_and_survives_a_closed_pipe(tmp_path, capsys
     process.stderr.close()
 
 
+def test_a_reader_that_leaves_before_a_short_answer(tmp_path):
+    process = tiny_experiment.start("status", "tiny", "--store", str(tmp_path))
+    process.stdout.close()  # less than a buffer is said: it breaks as the last of it is written
+    assert process.wait(timeout=60) == 0 and process.stderr.read() == ""
+    process.stderr.close()
+
+
 def said(text: str) -> dict[str, str]:
     """The lines of `status` by their first word; lines of single runs are left out."""
     return dict(line.split(None, 1) for line in text.splitlines() if not line.startswith(" "))

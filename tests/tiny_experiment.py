@@ -39,6 +39,7 @@ def start(*arguments: object, **options) -> subprocess.Popen:
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "OMP_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "",  # what is said is buffered, as on most machines
     }
     return subprocess.Popen(
         [sys.executable, __file__, *map(str, arguments)],

@@ -53,10 +53,10 @@ def _build(options: argparse.Namespace) -> int:
 
 def _record(options: argparse.Namespace) -> int:
     paths = options.notebooks or record.notebooks()
-    print(f"Running {len(paths)} notebooks, about 15 s each ...")
+    print(f"Running {len(paths)} notebooks, about 15 s each ...", flush=True)
     for path in paths:
         record.record(path)
-        print(f"  {path.name}")
+        print(f"  {path.name}", flush=True)
     print(f"  {build.save_headline()}")
     readme = results.ROOT / "README.md"
     filled = readme.read_text(encoding="utf-8")
