@@ -2,15 +2,14 @@
 
 A record is one JSON file, `records/<name>.json`, whose name is a hash of the run's settings. It is
 written to a temporary file, flushed and renamed, so a reader sees a whole record or none. A table,
-`<experiment>.<scale>.csv`, holds tidy rows made from records; its first line, `# {...}`, carries
-the settings that all runs share and their provenance.
+`<experiment>.<scale>.csv` (`tidy`), holds rows made from records, below the settings that all runs
+share and their provenance.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -20,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from snlib import files, series
-from snlib.errors import UserError, require
+from snlib.errors import require
 from snlib.files import sweep as sweep
 from snlib.files import write_atomically
 
@@ -116,7 +115,7 @@ def save_record(record: Mapping[str, object], where: Store) -> Path:
 
 def record_bytes(record: Mapping[str, object]) -> bytes:
     """A record as its file holds it: rows packed, and sealed by a checksum of all the rest."""
-    stored = _json({**record, "rows": series.pack(record["rows"])})
+    stored = storable({**record, "rows": series.pack(record["rows"])})
     return (_text({**stored, SEAL: _seal(stored)}) + "\n").encode()
 
 
@@ -181,17 +180,17 @@ def unsealed(where: Store) -> list[str]:
     return [path.stem for path in paths if seal not in path.read_bytes()]
 
 
-def _json(value: object) -> object:
+def storable(value: object) -> object:
     """A value as it is stored: measurements to seven digits, settings to the last bit."""
     if isinstance(value, Mapping):
         return {
             str(key): {name: plain(entry) for name, entry in item.items()}
             if key == "settings"
-            else _json(item)
+            else storable(item)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
-        return [_json(item) for item in value]
+        return [storable(item) for item in value]
     if isinstance(value, float):
         return plain(value) if not math.isfinite(value) else float(f"{value:.7g}")
     return value
@@ -227,78 +226,17 @@ def rows_of(
     return rows
 
 
-def table_text(table: pd.DataFrame, header: Mapping[str, object]) -> str:
-    """The table as it is stored: a header line, then comma-separated rows."""
-    buffer = io.StringIO()
-    buffer.write("# " + json.dumps(_json(header), sort_keys=True) + "\n")
-    table.to_csv(buffer, index=False, float_format="%.6g", lineterminator="\n")
-    return buffer.getvalue()
-
-
-def read_header(path: Path) -> dict:
-    """The header of a stored table: its settings and provenance.
-
-    Raises:
-        UserError: if the file has no readable header.
-    """
-    with open(path, encoding="utf-8", errors="replace") as stream:
-        first = stream.readline()
-    try:
-        require(first.startswith("# {"), "")
-        header = json.loads(first[2:])
-        require({"settings", "columns"} <= set(header), "")
-    except ValueError:
-        raise UserError(
-            f"{path} has no header line '# {{...}}'; it was not made by snlib."
-        ) from None
-    return header
-
-
-def read_table(path: Path) -> tuple[pd.DataFrame, dict]:
-    """A stored table and its header.
-
-    Raises:
-        UserError: if the file has no readable header, is damaged or was cut off.
-    """
-    header = read_header(path)
-    text = path.read_text(encoding="utf-8", errors="replace").partition("\n")[2]
-    try:
-        table = pd.read_csv(
-            io.StringIO(text), keep_default_na=False, na_values=["", "nan"], dtype=str
-        )
-        for column in ("x", "value", *header["columns"]):
-            table[column] = _typed(table[column], strict=column in ("x", "value"))
-        table["diverged"] = table["diverged"] == "True"
-    except (ValueError, KeyError) as error:
-        raise UserError(f"{path} is damaged: {error}") from None
-    rows = header.get("rows", len(table))  # the oldest tables don't say
-    require(
-        rows == len(table) and text.endswith("\n"),
-        f"{path} is damaged: it holds {len(table)} of {rows} rows, or its last line is cut off.",
-    )
-    return table, header
-
-
-def _typed(column: pd.Series, *, strict: bool) -> pd.Series:
-    """Text as numbers where all of it is numbers; the label "true" is a name, no truth value."""
-    try:
-        return pd.to_numeric(column)
-    except ValueError:
-        if strict:
-            raise
-        return column
-
-
 def provenance(table: pd.DataFrame) -> str:
     """Where the numbers of a table come from, in lines to print; the same text on every machine."""
     about = table.attrs["provenance"]
-    lines = [f"{about['experiment']} at scale {about['scale']}: {about['title']}"]
-    lines.append(f"runs      {about['done']} of {about['runs']}, seeds {_list(about['seeds'])}")
-    lines.append(f"diverged  {about['diverged']}")
-    lines.append(f"device    {_list(about['devices'])}")
-    lines.append(f"software  {_list(about['software'])}")
-    lines.append(f"computing {about['hours']:.2f} hours, finished {about['finished']}")
-    return "\n".join(lines)
+    return (
+        f"{about['experiment']} at scale {about['scale']}: {about['title']}\n"
+        f"runs      {about['done']} of {about['runs']}, seeds {_list(about['seeds'])}\n"
+        f"diverged  {about['diverged']}\n"
+        f"device    {_list(about['devices'])}\n"
+        f"software  {_list(about['software'])}\n"
+        f"computing {about['hours']:.2f} hours, finished {about['finished']}"
+    )
 
 
 def _list(values: Iterable) -> str:

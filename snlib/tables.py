@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from snlib import results
+from snlib import results, tidy
 from snlib.errors import UserError, require
 from snlib.experiments import Experiment, experiment
 from snlib.results import Store, plain
@@ -39,7 +39,7 @@ def _later(settings: Mapping) -> dict[str, object]:
 def make(name: str, scale: str, where: str | Path | Store = "recorded") -> str | None:
     """The text of an experiment's table, made from records alone; None if there is no record."""
     found = _collect(experiment(name), scale, results.store(where))
-    return None if found is None else results.table_text(*found)
+    return None if found is None else tidy.table_text(*found)
 
 
 def measured(
@@ -155,10 +155,7 @@ def load(name: str, scale: str = "quick", store: str | Path | Store = "recorded"
     option = "" if store == "recorded" else f" --store {where}"
     command = f"python -m snlib run {name} {scale_option}{option}"
     require(path.exists(), f"nothing is recorded of {name} at scale {scale}. Compute it: {command}")
-    try:
-        table, header = results.read_table(path)
-    except UserError as error:
-        raise UserError(f"{error} Make it again from its records: {command}") from None
+    table, header = tidy.read_table(path, remedy=f"Make it again from its records: {command}")
     columns = varying(runs)
     for key, value in runs[0].settings().items():
         if key in columns or key in header["columns"]:

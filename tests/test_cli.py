@@ -15,7 +15,7 @@ import pytest
 import tiny_experiment
 from tiny_experiment import SLOW, STEADY, TINY
 
-from snlib import checkpoints, experiments, journal, provenance, results, speed, worker
+from snlib import checkpoints, experiments, journal, provenance, results, speed, tidy, worker
 from snlib.__main__ import main
 from snlib.costs import Machine
 from snlib.results import Store
@@ -49,7 +49,7 @@ def test_run_computes_and_is_quiet_when_piped(computed):
     assert out == f"{store.table_path('tiny', 'quick')}\n"
     assert set(times(store)) == {f"{run.name}.json" for run in TINY.at("quick")}
     assert not list(store.root.rglob("*.tmp")) and not list(store.work.glob("*.pt"))
-    table, header = results.read_table(store.table_path("tiny", "quick"))
+    table, header = tidy.read_table(store.table_path("tiny", "quick"))
     assert header["done"] == 4 and len(table) == 4 * 3 * 2
 
 
@@ -142,7 +142,7 @@ def test_status(computed, capsys):
     (failed,) = [line for line in out.splitlines() if second.name in line]
     assert failed.endswith(": out of memory on cuda: lower batch_size")
     assert f"on {provenance.device_name('cpu')}, from 4 of its records" in lines["speed"]
-    assert re.fullmatch(r"about \d+ \w+, \d+ side by side on this machine", lines["left"])
+    assert re.fullmatch(r"about [\d.]+ \w+, \d+ side by side on this machine", lines["left"])
     assert main(["status", "tiny", "--store", str(store.root)]) == 0  # all done
     assert set(said(capsys.readouterr().out)) == {"scale", "done", "running", "queued", "failed"}
 

@@ -302,7 +302,7 @@ def test_another_snlib_on_one_node(nodes, store, tmp_path, monkeypatch):
 
 def test_the_command_line_starts_a_cluster_and_leaves_none(tmp_path, at_home, nodes):
     process = tiny_experiment.start("run", "steady", "--cluster", "ray", "--store", tmp_path)
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=500)
     assert process.returncode == 0, err
     assert out.strip().endswith("steady.quick.csv") and "Traceback" not in err
     assert content(Store(tmp_path), PLAN) == of(PLAN, at_home)

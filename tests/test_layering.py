@@ -30,6 +30,7 @@ ALLOWED |= {
     "devices": {"errors"},
     "deadlines": set(),
     "results": {"errors", "files", "series"},
+    "tidy": {"errors", "results"},
     "runs": {"errors", "results"},
     "provenance": {"results"},
     "protocols": {"runs"},
@@ -52,7 +53,7 @@ ALLOWED |= {
     | {"deadlines", "devices", "measurements", "nets", "precision", "provenance"}
     | {"results", "runs", "team", "training"},
     "experiments": {"errors", "protocols", "runs"},
-    "tables": {"errors", "results", "runs", "experiments"},
+    "tables": {"errors", "results", "runs", "experiments", "tidy"},
     "costs": {"models", "runs"},
     "speed": {"costs", "models", "provenance", "runs"},
     "room": {"costs", "runs", "speed"},
@@ -62,7 +63,7 @@ ALLOWED |= {
     "cluster": {"datasets", "devices", "errors", "files", "interrupts"}
     | {"provenance", "results", "runner", "runs", "worker"},
     "listing": {"columns", "costs", "datasets", "experiments", "protocols"}
-    | {"results", "room", "runner", "runs", "speed"},
+    | {"results", "room", "runner", "runs", "speed", "tidy"},
     "bundles": {"errors", "files", "results"},
     "arrivals": {"errors", "provenance", "results", "runs"},
     "merging": {"arrivals", "bundles", "checkpoints", "errors", "files", "results", "tables"},
@@ -78,7 +79,7 @@ ALLOWED |= {
     "figures": {"errors", "bounds", "choice", "results", "experiments", "statistics", "tables"}
     | {"claims", "crossovers", "densities", "ranking"},
     "explore": {"errors"},
-    "workbook": {"claims", "errors", "listing", "results", "figures"},
+    "workbook": {"claims", "errors", "listing", "results", "figures", "tidy"},
 }
 FREE = {"__init__", "__main__", "commands"}  # the face and the command line see every room
 TALKERS = {"__main__", "commands", "workbook"}

@@ -13,7 +13,7 @@ from hostile import Hostile
 from tiny_experiment import TINY as EXPERIMENT
 from tiny_experiment import start
 
-from snlib import experiments, nets, provenance, results, runner, tables, training, worker
+from snlib import experiments, nets, provenance, runner, tables, tidy, training, worker
 from snlib.errors import UserError
 from snlib.results import Store, load_record
 from snlib.runs import Run
@@ -145,7 +145,7 @@ def test_a_table_names_the_code_that_trained_and_the_code_that_measured(store, m
     for run in runs:
         worker.work(run, EXPERIMENT.suites, store)
     monkeypatch.setitem(experiments.EXPERIMENTS, EXPERIMENT.name, EXPERIMENT)
-    header = results.read_header(tables.write(EXPERIMENT.name, "quick", store))
+    header = tidy.read_header(tables.write(EXPERIMENT.name, "quick", store))
     assert header["commits"] == ["measured", "trained"] and header["finished"] == "2031-02-03"
 
 

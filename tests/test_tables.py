@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 from tiny_experiment import TINY
 
-from snlib import experiments, results, tables
+from snlib import experiments, results, tables, tidy
 from snlib.errors import UserError
 from snlib.experiments import Experiment, grid
 from snlib.results import Store, save_record
@@ -221,7 +221,7 @@ def test_names_that_look_like_numbers_stay_names(store):
     for run, name in zip(TINY.at("quick"), ("0012345678", "12345e6789", "1e5"), strict=False):
         text = text.replace(run.name[:10], name)
     path.write_text(text)
-    table, _ = results.read_table(path)
+    table, _ = tidy.read_table(path)
     assert {"0012345678", "12345e6789", "1e5"} <= set(table["run"])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snlib import results
+from snlib import results, tidy
 from snlib.experiments import EXPERIMENTS, SCALES, Experiment
 from snlib.experiments.catalogue import ITEMS
 from snlib.results import ROOT, Store
@@ -58,7 +58,7 @@ def state(experiments: list[Experiment], store: Store) -> str:
     for one in experiments:
         for path in sorted(store.root.glob(f"{one.name}.*.csv")):
             scale = path.name.removeprefix(f"{one.name}.").removesuffix(".csv")
-            header = results.read_header(path)
+            header = tidy.read_header(path)
             count = counts.setdefault(scale, [0, 0])
             count[0] += header["done"]
             count[1] += header["runs"]

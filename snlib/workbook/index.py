@@ -10,7 +10,7 @@ from pathlib import Path
 from nbconvert.filters import markdown2html
 from PIL import Image
 
-from snlib import results
+from snlib import results, tidy
 from snlib.errors import require
 from snlib.workbook.pages import MATHJAX_HEAD, PAGE, STYLE, Chapter
 
@@ -136,7 +136,7 @@ def provenance(scale: str, store: results.Store) -> str:
     """A row a table of this scale: runs, seeds, data, cost, software, as its header says."""
     rows = []
     for path in sorted(store.root.glob(f"*.{scale}.csv")):
-        _, about = results.read_table(path)
+        about = tidy.read_header(path)
         rows.append(
             [
                 about["experiment"],
