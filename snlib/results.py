@@ -71,10 +71,11 @@ class Store:
 
 def store(where: str | Path | Store = "recorded") -> Store:
     """The store of that name, or in that folder, there or not; a file is refused (UserError)."""
-    root = where.root if isinstance(where, Store) else Path(STORES.get(where, where))
+    found = where if isinstance(where, Store) else Store(Path(STORES.get(where, where)))
+    root = found.root
     file = next((part for part in (root, *root.parents) if part.exists() and not part.is_dir()), "")
     require(not file, f"store is {root}; {file} is a file. Allowed: {_list(STORES)}, or a folder.")
-    return where if isinstance(where, Store) else Store(root)
+    return found
 
 
 # --------------------------------------------------------------------------------- settings, names

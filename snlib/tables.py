@@ -90,8 +90,7 @@ def _collect(
     if not records:
         return None
     table = pd.concat(parts, ignore_index=True).drop(columns="suite")
-    header = _header(chosen, scale, runs, columns, records)
-    return table, {**header, "rows": len(table)}
+    return table, _header(chosen, scale, runs, columns, records)
 
 
 def _header(

@@ -14,9 +14,10 @@ from snlib.results import storable
 
 
 def table_text(table: pd.DataFrame, header: Mapping[str, object]) -> str:
-    """The table as it is stored: a header line, then comma-separated rows."""
+    """The table as it is stored: a header line, which counts the rows, then the rows."""
     buffer = io.StringIO()
-    buffer.write("# " + json.dumps(storable(header), sort_keys=True) + "\n")
+    stored = storable({**header, "rows": len(table)})
+    buffer.write("# " + json.dumps(stored, sort_keys=True) + "\n")
     table.to_csv(buffer, index=False, float_format="%.6g", lineterminator="\n")
     return buffer.getvalue()
 

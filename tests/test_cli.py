@@ -142,7 +142,7 @@ def test_status(computed, capsys):
     (failed,) = [line for line in out.splitlines() if second.name in line]
     assert failed.endswith(": out of memory on cuda: lower batch_size")
     assert f"on {provenance.device_name('cpu')}, from 4 of its records" in lines["speed"]
-    assert re.fullmatch(r"about [\d.]+ \w+, \d+ side by side on this machine", lines["left"])
+    assert re.fullmatch(r"about \d+(\.\d)? \w+, \d+ side by side on this machine", lines["left"])
     assert main(["status", "tiny", "--store", str(store.root)]) == 0  # all done
     assert set(said(capsys.readouterr().out)) == {"scale", "done", "running", "queued", "failed"}
 

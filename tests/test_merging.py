@@ -138,7 +138,7 @@ def test_a_conflict_stays_out_and_both_sides_are_named(home, bundle, changes):
 
 
 @pytest.mark.parametrize("kind", ["cut off", "by hand", "of another run"])
-def test_a_record_that_is_damaged_here_gives_way_to_a_sound_one(home, away, bundle, kind, capsys):
+def test_a_record_that_is_damaged_here_gives_way_to_a_sound_one(home, bundle, kind, capsys):
     merging.merge([bundle], home)
     whole, path = snapshot(home), home.record_path(NAMES[0])
     damaged = {
