@@ -10,6 +10,7 @@ from __future__ import annotations
 import concurrent.futures
 import multiprocessing
 import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -206,10 +207,9 @@ def _side_by_side(
                 for task in ready:
                     _collect(tasks.pop(task), task, outcome, on_done)
         except concurrent.futures.process.BrokenProcessPool as error:
-            raise UserError(_how_broken(list((pool._processes or {}).values()))) from error
+            raise UserError(_how_broken(*_parts(pool))) from error
         finally:
-            processes = list((pool._processes or {}).values())
-            manager = pool._executor_manager_thread
+            processes, manager = _parts(pool)
             pool.shutdown(wait=False, cancel_futures=True)
             for process in processes:
                 process.kill()
@@ -218,8 +218,18 @@ def _side_by_side(
                 manager.join(MANAGER_SECONDS)
 
 
-def _how_broken(processes: list[multiprocessing.process.BaseProcess]) -> str:
+def _parts(pool: concurrent.futures.ProcessPoolExecutor) -> tuple[list, threading.Thread | None]:
+    """A pool's processes and its thread; one that is shut down has none."""
+    return list((pool._processes or {}).values()), pool._executor_manager_thread
+
+
+def _how_broken(
+    processes: list[multiprocessing.process.BaseProcess], manager: threading.Thread | None
+) -> str:
     """In words how the first of a pool's processes ended; the pool then terminates the others."""
+    if manager is not None:
+        # It reaps them. Whoever asks between that and its note of how one ended is told nothing.
+        manager.join(MANAGER_SECONDS)
     for process in processes:
         process.join(10)
     numbers = {-code for process in processes if (code := process.exitcode) and code < 0}

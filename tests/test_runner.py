@@ -6,11 +6,13 @@ import concurrent.futures
 import json
 import multiprocessing
 import os
+import signal
 import threading
 import time
 import types
 import urllib.request
 from concurrent.futures import process as pools
+from multiprocessing import popen_fork
 from pathlib import Path
 
 import psutil
@@ -358,6 +360,33 @@ def test_nothing_of_a_broken_pool_is_left_at_work(store, monkeypatch):
     with pytest.raises(UserError, match="killed from outside"):
         runner.execute(plan, store, workers=1, on_progress=kill)
     assert set(threading.enumerate()) <= there
+
+
+def test_how_a_worker_ended_is_known_whichever_thread_reaped_it(store, monkeypatch):
+    def poll(self, flag=os.WNOHANG):
+        """As it is, but that the pool's thread reaps first and is slow to say what it found."""
+        mine = threading.current_thread() is threading.main_thread()
+        if self.returncode is None:
+            time.sleep(0.2 if mine else 0.0)
+            try:
+                pid, status = os.waitpid(self.pid, flag)
+            except OSError:
+                return None
+            if pid == self.pid:
+                time.sleep(0.0 if mine else 1.0)
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def crash(*_: object) -> None:
+        children = multiprocessing.active_children()
+        monkeypatch.setattr(multiprocessing, "active_children", list)  # once
+        monkeypatch.setattr(popen_fork.Popen, "poll", poll)
+        for child in children:
+            os.kill(child.pid, signal.SIGSEGV)
+
+    plan = {Run(**SMALL, scheme="pgm", epochs=10**6): SUITES}
+    with pytest.raises(UserError, match=r"a worker process crashed \(SIGSEGV\)"):
+        runner.execute(plan, store, workers=1, on_progress=crash)
 
 
 def test_a_run_whose_epoch_does_not_fit_is_not_begun(store, monkeypatch):
