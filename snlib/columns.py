@@ -1,11 +1,37 @@
-"""Texts in columns, as commands and notebooks print them."""
+"""Texts in columns and lines, as commands and notebooks print them."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
+WIDTH = 100
+"""Characters that a line of a notebook's output has room for where the window is 1,280 pixels."""
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """One line a row, each column from the same place on (pandas moves only its headings there)."""
+
+def aligned(rows: Sequence[Sequence[str]], width: int | None = None) -> list[str]:
+    """One line a row, each column from the same place on (pandas moves only its headings there).
+
+    Args:
+        rows: texts, as many in every row.
+        width: where the last column is to be folded, onto lines below the first; None: nowhere.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    if width is None:
+        return [_line(row, widths) for row in rows]
+    last = width - sum(2 + one for one in widths[:-1])
+    found = []
+    for *first, text in rows:
+        for part in textwrap.wrap(text, last, break_on_hyphens=False) or [""]:
+            found.append(_line([*first, part], widths))
+            first = [""] * len(first)
+    return found
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(map(str.ljust, row, widths)).rstrip()
+
+
+def folded(text: str, indent: str = "  ") -> str:
+    """A text on lines of at most `WIDTH` characters, all but the first indented."""
+    return textwrap.fill(text, WIDTH, subsequent_indent=indent, break_on_hyphens=False)

@@ -19,6 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from snlib import files, series
+from snlib.columns import folded
 from snlib.errors import require
 from snlib.files import sweep as sweep
 from snlib.files import write_atomically
@@ -230,14 +231,16 @@ def rows_of(
 def provenance(table: pd.DataFrame) -> str:
     """Where the numbers of a table come from, in lines to print; the same text on every machine."""
     about = table.attrs["provenance"]
-    return (
-        f"{about['experiment']} at scale {about['scale']}: {about['title']}\n"
-        f"runs      {about['done']} of {about['runs']}, seeds {_list(about['seeds'])}\n"
-        f"diverged  {about['diverged']}\n"
-        f"device    {_list(about['devices'])}\n"
-        f"software  {_list(about['software'])}\n"
-        f"computing {about['hours']:.2f} hours, finished {about['finished']}"
-    )
+    told = {
+        "runs": f"{about['done']} of {about['runs']}, seeds {_list(about['seeds'])}",
+        "diverged": about["diverged"],
+        "device": _list(about["devices"]),
+        "software": _list(about["software"]),
+        "computing": f"{about['hours']:.2f} hours, finished {about['finished']}",
+    }
+    title = folded(f"{about['experiment']} at scale {about['scale']}: {about['title']}")
+    lines = [folded(f"{name:<10}{text}", " " * 10) for name, text in told.items()]
+    return "\n".join([title, *lines])
 
 
 def _list(values: Iterable) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from snlib import results, tidy
+from snlib.columns import folded
 from snlib.errors import UserError, require
 from snlib.experiments import Experiment, experiment
 from snlib.results import Store, plain
@@ -210,7 +210,7 @@ def farness(scale: str) -> tuple[bool, bool, str]:
 def setting(table: pd.DataFrame) -> str:
     """On what the numbers of a table were made: images, network, epochs, steps, runs.
 
-    Lines of at most 100 characters, each but the first indented.
+    Lines of at most `snlib.columns.WIDTH` characters, each but the first indented.
     """
     about = table.attrs["provenance"]
     common = about["settings"]
@@ -225,7 +225,7 @@ def setting(table: pd.DataFrame) -> str:
         parts.append(f"attacks of {', '.join(map(str, sorted(steps.astype(int).unique())))} steps")
     parts.append(f"{about['done']} of {about['runs']} runs")
     told = f"Scale {about['scale']}: {'; '.join(parts)}"
-    return textwrap.fill(told, 100, subsequent_indent="  ", break_on_hyphens=False)
+    return folded(told)
 
 
 def _images(names: Sequence[str]) -> str:

@@ -300,6 +300,6 @@ def test_added_time_by_hand() -> None:
     found = cost.added_time(pd.DataFrame(rows))
     assert found["ERM"].tolist() == pytest.approx([0.08] * 3)
     assert found["PGM"].tolist() == pytest.approx([0.01] * 3)
-    assert found.attrs["over"] == "seeds, of 4 pairs each"
+    assert found.attrs["over"] == "seeds, 4 pairs"
     alone = pd.DataFrame([row for row in rows if row["beta"] == INF])
     assert cost.added_time(alone).empty

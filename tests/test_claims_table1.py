@@ -173,7 +173,7 @@ def test_gains_are_paired_and_averaged_over_printed_rows() -> None:
     found = table1.gain(several())
     # 0.1 and 0.3 of the two printed rows, a point a seed more; the ReLU net was left out there
     assert found.tolist() == pytest.approx([0.20, 0.21, 0.22])
-    assert found.attrs["over"] == "seeds, mean of 2 configurations"
+    assert found.attrs["over"] == "seeds, 2 rows"
 
 
 def test_a_mean_over_the_papers_rows_needs_half_of_them() -> None:
@@ -253,7 +253,8 @@ def test_rows_on_a_part_of_the_data_stand_beside_the_papers_own() -> None:
     assert line["gain"].startswith("+0.110 ± ") and line["rise"] == "+0.050"
     assert line["gain "] == f"{theirs['gain']:+.3f}" and line["train "] == "0.88"
     words = beside.analogues_in_words(pd.concat([pd.DataFrame([found])] * 2)).splitlines()
-    assert words[0] == found["data"] and words[1].split()[0] == "net" and len(words) == 4
+    assert words[0] == f"{found['data']} | the paper's rows" and len(words) == 4
+    assert words[1].split()[0] == "net"
     jpeg = table1.measured(
         rows(three_seeds("alexnet", "pgm", (0.9, 0.5, 0.5), (0.8, 0.6, 0.6)), data="cifar10_jpeg")
     )
@@ -261,3 +262,39 @@ def test_rows_on_a_part_of_the_data_stand_beside_the_papers_own() -> None:
     assert found["free_test"].round(2).tolist() == [0.50]
     for shown in (beside.printed_analogues(found), beside.stand_ins(jpeg)):
         assert shown["data"].tolist() == ["CIFAR-10 (JPEG)"]
+
+
+def test_a_measured_row_stands_below_the_papers() -> None:
+    cells = three_seeds("mlp1", "fgm", (0.9, 0.8, 0.7), (0.9, 0.9, 0.7), 2.0)
+    ours = table1.measured(rows(cells))
+    both = beside.side_by_side(ours).query("data == 'mnist' and in_table")
+    shown = beside.printed(both)
+    place = list(shown["of"]).index("here")
+    theirs, mine = shown.iloc[place - 1], shown.iloc[place]
+    assert (theirs["net"], theirs["training"], theirs["of"]) == ("mlp1", "FGM", "paper")
+    assert (theirs["beta"], theirs["gain"]) == ("8", "+0.083") and not theirs["less"]
+    assert (mine["net"], mine["beta"], mine["test SN"], mine["gain"]) == ("", "2", "0.71", "+0.010")
+    # 0, .01, .02: Student's t for three seeds, 4.303, times .01 / sqrt(3)
+    assert (mine["±"], mine["less"], mine["seeds"], mine["budgets"]) == (
+        "0.025",
+        "-0.073",
+        "3",
+        "2",
+    )
+    assert len(shown) == len(both) + 1
+    text = beside.printed_in_words(both).splitlines()
+    assert text[0] == "mnist" and text[-1] == "1 of 12 rows are measured."
+    alone = table1.measured(rows({key: value for key, value in three_seeds(
+        "mlp1", "fgm", (0.9, 0.8, 0.7), (0.9, 0.8, 0.7)).items() if key[3] == 0}))  # fmt: skip
+    (mine,) = beside.printed(beside.side_by_side(alone)).query("of == 'here'").to_dict("records")
+    assert (mine["seeds"], mine["±"]) == ("1", "")  # no interval
+
+
+def test_where_no_row_is_measured_nothing_is_said_of_ours() -> None:
+    both = beside.side_by_side(table1.measured(rows(three_seeds("mlp1", "fgm", *[(0.9,) * 3] * 2),
+                                                    )).iloc[:0])  # fmt: skip
+    shown = beside.printed(both)
+    assert len(shown) == len(both) and list(shown)[3:] == [
+        *("beta", "train", "test", "train SN", "test SN", "gain")
+    ]
+    assert beside.printed_in_words(both).endswith(f"\n\n0 of {len(both)} rows are measured.")

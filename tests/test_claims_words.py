@@ -9,6 +9,7 @@ import pytest
 from snlib import claims, tables
 from snlib.claims import judging, words
 from snlib.claims.rule import Claim, Evidence
+from snlib.columns import WIDTH
 from snlib.commands import claims as command
 from snlib.errors import UserError
 
@@ -120,11 +121,12 @@ def test_only_one_scale_comes_from_a_store(
 
 
 def test_words_of_findings(judged: pd.DataFrame) -> None:
-    first, second, last = claims.findings(judged).splitlines()
+    first, second, last, rest = claims.findings(judged).splitlines()
     assert first == "quick: supported 3; not supported 2; undecided 1, 4; not testable 5, 6."
     assert second == "paper: not testable 1, 2, 3, 4, 5, 6."
     # 1.1 ± t * 0.058: at 99.72 % the half-width is 1.1, so -2 to 2 does not hold it
     assert last.startswith("2 of 12 verdicts are for or against a claim; 1 of them stay")
+    assert len(last) <= WIDTH and rest.startswith("  ") and rest.endswith("at once.")
 
 
 def test_overview_and_numbers(judged: pd.DataFrame) -> None:
@@ -134,6 +136,20 @@ def test_overview_and_numbers(judged: pd.DataFrame) -> None:
     third = told[told["claim"] == 3].iloc[0]
     assert (third["paper"], third["here"][:6], third["over"]) == ("+0.700", "+1.100", "3 seeds")
     assert len(told) == 3 + 1 + 2 + 1 + 1
+
+
+def test_the_numbers_and_their_sources_as_text(judged: pd.DataFrame) -> None:
+    weighed = claims.weigh_all("/nowhere", ("quick",))
+    head, *lines = claims.numbers_in_words(weighed[weighed["decides"]]).splitlines()
+    assert "claimed" not in head and "statistic" not in head
+    assert len(lines) == 3 + 2 + 1 + 1 + 4  # a line a part; a line a claim
+    assert lines[-2:] == [
+        " 3  statistic of here; claimed: within ±2",
+        " 4  statistic of here; claimed: above 0",
+    ]
+    head, *lines = claims.sources_in_words(weighed).splitlines()
+    assert head.split() == ["scale", "experiment", "runs", "data"]
+    assert [line.split() for line in lines] == [["quick", "here", "2", "of", "3", "digits"]]
 
 
 def test_tables_of_verdicts_as_text(judged: pd.DataFrame) -> None:

@@ -188,9 +188,15 @@ def test_the_summary_has_the_taus_and_the_errors_by_hand() -> None:
     assert (erm["error"], erm["worst"], erm["of"]) == (0.25, 0.5, 32)
     assert math.isnan(found.loc["fgm", "capacity"]["labels"])
     lines = ranks.in_words(found).splitlines()
-    assert lines[0].split() == [*ranks.PLACES, "error", "worst", "of"] and len(lines) == 2 + 12
-    fgm = next(line for line in lines if line.startswith("fgm"))
-    assert lines[0].index("labels") and "1.00±0.00" in fgm and "nan" not in fgm
+    assert lines[0].split() == [*ranks.MEASURES] and len(lines) == 2 + 2 * 10
+    names = [*ranks.PLACES, "error", "worst", "of"]
+    assert [line[7:].split()[0] for line in lines[2:]] == [*names, *names]
+    assert [line[0] for line in lines[2:] if line[0] != " "] == ["e", "f"]  # erm, fgm
+    at = names.index("beta")
+    assert lines[2 + at].split()[1:4] == ["1.00", "±", "0.00"]
+    assert lines[2 + names.index("worst")].split()[1] == "0.50"
+    labels = lines[2 + 10 + names.index("labels")]
+    assert labels.split() == ["labels"]  # FGM knows true ones only
 
 
 def test_budgets_alone_rank_the_alexnets() -> None:
@@ -216,6 +222,12 @@ def test_sizes_are_means_and_explicit_ones_stand_beside(loose) -> None:
     assert ("wrm", "alexnet") not in found.index.droplevel(["bound", "beta"])  # it has no bound
     words = bounds.in_words(bounds.sizes(loose))
     assert "6.0 ± 2.5" in words and "8.5 ± 2.5" in words and "nan" not in words
+    parts = [part.splitlines() for part in words.split("\n\n")]
+    assert [part[0] for part in parts] == sorted(set(bounds.sizes(loose)["net"]))
+    for net, head, *_ in parts:  # no budget that the network has not
+        sizes = bounds.sizes(loose)
+        betas = sizes[sizes["net"] == net]["beta"].unique()
+        assert [float(one) for one in head.split()[1:]] == sorted(betas)
 
 
 def test_the_premise_of_theorem_4_is_by_net_and_budget() -> None:

@@ -55,6 +55,10 @@ def test_each_contestant_stands_at_the_setting_of_its_validation(table) -> None:
     assert found.loc["weight decay", "setting"] == "effective 0.001"
     # Student's t for two seeds: 12.706 * standard deviation / sqrt(2), here 12.706 * 0.1
     assert np.isclose(found.loc["batch norm", "test half"], 1.2706, atol=1e-4)
+    head, *lines = rivals.in_words(table).splitlines()
+    assert head.split() == ["case", "kind", "setting", "train", "test", "gap"]
+    assert len(lines) == len(found)
+    assert lines[list(found.index).index("batch norm")].endswith(" 0.400 ± 1.271 0.500 ± 1.271")
 
 
 def test_differences_are_those_of_each_seed(table) -> None:

@@ -62,8 +62,8 @@ def test_the_table_has_a_line_a_network_and_a_column_a_training(table) -> None:
     assert list(shown.index) == ["CIFAR-10 (JPEG), resnet", "CIFAR-10 (JPEG), alexnet"]
     assert list(shown.columns) == ["ERM", "PGM", "PGM, linf"]
     assert shown.values.tolist() == [
-        ["2.00 s × 2.00", "10.00 s × 1.10", "10.00 s × 1.05"],
-        ["1.00 s × 1.20", "", ""],
+        ["2.00×2.00", "10.00×1.10", "10.00×1.05"],
+        ["1.00×1.20", "", ""],
     ]
 
 

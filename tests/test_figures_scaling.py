@@ -63,7 +63,7 @@ def test_the_summary_says_what_is_assumed(table):
     text = scaling.summary(table)
     title = (
         "1000 runs of scale paper, simulated: 4 at once on a GPU, which costs 3 an hour in "
-        "whatever money (rates and price assumed)"
+        "whatever money\n  (rates and price assumed)\n"
     )
     assert title in text
     assert "MiB of a run at batch 128" in text and "seconds of plans of short runs" in text

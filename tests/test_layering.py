@@ -29,7 +29,7 @@ ALLOWED |= {
     "interrupts": set(),
     "devices": {"errors"},
     "deadlines": set(),
-    "results": {"errors", "files", "series"},
+    "results": {"columns", "errors", "files", "series"},
     "tidy": {"errors", "results"},
     "runs": {"errors", "results"},
     "provenance": {"results"},
@@ -53,7 +53,7 @@ ALLOWED |= {
     | {"deadlines", "devices", "measurements", "nets", "precision", "provenance"}
     | {"results", "runs", "team", "training"},
     "experiments": {"errors", "protocols", "runs"},
-    "tables": {"errors", "results", "runs", "experiments", "tidy"},
+    "tables": {"columns", "errors", "results", "runs", "experiments", "tidy"},
     "costs": {"models", "runs"},
     "speed": {"costs", "models", "provenance", "runs"},
     "room": {"costs", "runs", "speed"},
@@ -77,7 +77,7 @@ ALLOWED |= {
     | {"statistics", "tables"},
     "priority": {"claims", "experiments", "runs"},  # which run decides most claims
     "figures": {"errors", "bounds", "choice", "results", "experiments", "statistics", "tables"}
-    | {"claims", "crossovers", "densities", "ranking"},
+    | {"claims", "columns", "crossovers", "densities", "ranking"},
     "explore": {"errors"},
     "workbook": {"claims", "errors", "listing", "results", "figures", "tidy"},
 }

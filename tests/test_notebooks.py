@@ -10,6 +10,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from snlib.columns import WIDTH
 from snlib.workbook.record import FOLDER, normalise, notebooks
 
 EXPECTED = ("00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12", "13")
@@ -27,6 +28,8 @@ HEADINGS = (
 DOUBLE = re.compile(r"(\bdata|datasets\.load\([^()]*\))\.double\(\)")
 MAX_CODE_CELLS, MAX_CODE_LINES, MAX_BYTES = 12, 120, 300_000
 MAX_IMPORTS, MAX_FUNCTION_LINES = 8, 10
+MAX_WORDS = 130
+"""Of a paragraph, or of an item of a list: beyond, nobody reads on."""
 ABSOLUTE = re.compile(r"(?<![\w.:/])(/(home|root|Users|tmp|work|mnt|usr|opt|var)/|[A-Z]:\\\\)")
 
 
@@ -61,6 +64,11 @@ def form(notebook: nbformat.NotebookNode, code: list) -> list[str]:
     if len(tagged) == 1:
         names = set(re.findall(r"^(\w+) = ", tagged[0].source, re.M))
         checks["parameters are scale and store"] = names != {"scale", "store"}
+    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    for paragraph in re.split(r"\n\s*\n|\n(?=\s*(?:\d+\.|\*) )", "\n\n".join(texts)):
+        words = len(paragraph.split())
+        told = f"a paragraph of {words} words, at most {MAX_WORDS}: {paragraph[:40]}"
+        checks[told] = words > MAX_WORDS
     return [text for text, wrong in checks.items() if wrong]
 
 
@@ -80,6 +88,9 @@ def freshness(code: list) -> list[str]:
                 found.append(f"shows no picture: {text}")
             if ABSOLUTE.search(text):
                 found.append(f"prints a path: {text.strip()}")
+            for line in text.splitlines():
+                if len(line) > WIDTH:  # it would be broken in a window of usual width
+                    found.append(f"prints {len(line)} characters, at most {WIDTH}: {line}")
     return found
 
 
@@ -240,6 +251,10 @@ FAULTS = {
         "display_data", data={"text/plain": "<Figure size 1x1 with 1 Axes>"}
     ),
     "prints a path": output("stream", text="in /home/someone/x"),
+    "prints 101 characters": output("stream", text="0.67\n" + 101 * "=" + "\n"),
+    "a paragraph of 131 words": lambda notebook: notebook.cells.append(
+        new_markdown_cell("* A start.\n   * " + "word " * 130)
+    ),
     "not plain Python": source("%matplotlib inline"),
     "ends in ';'": source("print(1);"),
     "names a path": source('open("../data.csv")'),

@@ -248,6 +248,16 @@ def test_provenance_is_the_same_text_everywhere(store):
     )
 
 
+def test_provenance_has_no_long_lines(store):
+    table = tables.load("tiny", "quick", store)
+    table.attrs["provenance"]["devices"] = [f"CPU number {index}" for index in range(12)]
+    lines = results.provenance(table).splitlines()
+    assert max(map(len, lines)) <= 100 and len(lines) == 6 + 1
+    assert lines[3].startswith("device    CPU number 0, ") and lines[4].startswith(
+        " " * 10 + "number"
+    )
+
+
 def test_the_header_holds_what_all_runs_share(store):
     header = json.loads(store.table_path("tiny", "quick").read_text().split("\n", 1)[0][2:])
     runs = TINY.at("quick")

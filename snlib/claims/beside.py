@@ -13,7 +13,13 @@ from snlib.statistics import interval, with_half
 
 TABLES = ("table1_cifar10", "table1_mnist", "table1_svhn", "table1_digits")
 
-SHOWN = ["free_train", "free_test", "sn_train", "sn_test", "gain"]
+ACCURACIES = {
+    **{"train": "free_train", "test": "free_test"},
+    **{"train SN": "sn_train", "test SN": "sn_test"},
+}
+"""Accuracies without and with SN: heading and column."""
+
+SHOWN = [*ACCURACIES.values(), "gain"]
 
 
 def load(scale: str = "quick", store: str = "recorded") -> list[pd.DataFrame]:
@@ -136,45 +142,55 @@ def training(rows: pd.DataFrame) -> pd.Series:
 
 
 def printed(both: pd.DataFrame) -> pd.DataFrame:
-    """`side_by_side` in words: published accuracies and gain, `|`, ours, and the state of the row.
+    """`side_by_side` in words: the published row, and below it ours where there is one.
 
-    `train` and `test` are without SN; `less paper's` is our gain minus the published one, of the
-    same interval as the gain; the state tells our seeds, the budgets they were trained under, and
-    which of them validation chose. Where no row is measured, nothing but that stands right of `|`.
+    `train` and `test` are without SN, `beta` is the budget that validation chose, `budgets` among
+    how many. Behind our gain stand half of its interval, and what it is less the published one.
     """
-    there = both["seeds"] > 0
-    found = pd.DataFrame(
+    theirs = pd.DataFrame(
         {
-            "data": both["data"],
-            "net": both["net"],
-            "training": training(both),
+            **_named_rows(both),
+            "of": "paper",
             "beta": both["beta"].map("{:g}".format),
-            "train": _two(both["free_train"]),
-            "test": _two(both["free_test"]),
-            "train SN": _two(both["sn_train"]),
-            "test SN": _two(both["sn_test"]),
+            **{name: _two(both[column]) for name, column in ACCURACIES.items()},
             "gain": _signed(both["gain"]),
-            "|": "|",
-            "here: train": _two(both["free_train_here"]),
-            "test ": _two(both["free_test_here"]),
-            "test SN ": _two(both["sn_test_here"]),
-            "gain ": _signed(both["gain_here"], both["half"]),
-            "less paper's": _signed(both["difference"]),
-            "state": _state(both).where(there, "not measured"),
         }
     )
-    ours = ["here: train", "test ", "test SN ", "gain ", "less paper's"]
-    return found if there.any() else found.drop(columns=ours)
+    measured = both[both["seeds"] > 0]
+    ours = pd.DataFrame(
+        {
+            **_named_rows(measured),
+            "of": "here",
+            "beta": measured["beta_here"].map("{:g}".format),
+            **{name: _two(measured[f"{column}_here"]) for name, column in ACCURACIES.items()},
+            "gain": _signed(measured["gain_here"]),
+            "±": measured["half"].map("{:.3f}".format).where(measured["half"].notna(), ""),
+            "less": _signed(measured["difference"]),
+            "seeds": measured["seeds"].astype(str),
+            "budgets": measured["budgets"].astype(int).astype(str),
+        }
+    )
+    if ours.empty:
+        return theirs.drop(columns="of")
+    found = pd.concat([theirs, ours]).sort_index(kind="stable").fillna("")
+    found.loc[found["of"] == "here", ["net", "training"]] = ""
+    return found
+
+
+def printed_in_words(both: pd.DataFrame) -> str:
+    """`printed` as text, a table for each data set below its name, and how many are measured."""
+    measured = f"{(both['seeds'] > 0).sum()} of {len(both)} rows are measured."
+    return f"{_by_data(printed(both))}\n\n{measured}"
 
 
 def printed_analogues(found: pd.DataFrame) -> pd.DataFrame:
-    """`analogues` in words: ours, `|`, and the paper's; `rise` is that of training accuracy."""
+    """`analogues` in words: ours, `|`, the paper's; `rise` is that of training accuracy."""
     return (
         _ours(found)
         .drop(columns=["train SN", "test SN", "reduction"])
         .assign(
             **{
-                "| paper: beta": found["beta"].map("{:g}".format),
+                "| beta": found["beta"].map("{:g}".format),
                 "train ": _two(found["free_train"]),
                 "test ": _two(found["free_test"]),
                 "gain ": _signed(found["gain"]),
@@ -186,9 +202,13 @@ def printed_analogues(found: pd.DataFrame) -> pd.DataFrame:
 
 def analogues_in_words(found: pd.DataFrame) -> str:
     """`printed_analogues` as text, a table for each data set below its name."""
+    return _by_data(printed_analogues(found), " | the paper's rows")
+
+
+def _by_data(shown: pd.DataFrame, end: str = "") -> str:
     parts = [
-        f"{data}\n{rows.drop(columns='data').to_string(index=False)}"
-        for data, rows in printed_analogues(found).groupby("data", sort=False)
+        f"{data}{end}\n{rows.drop(columns='data').to_string(index=False)}"
+        for data, rows in shown.groupby("data", sort=False)
     ]
     return "\n\n".join(parts)
 
@@ -199,18 +219,18 @@ def stand_ins(ours: pd.DataFrame) -> pd.DataFrame:
     return _ours(means(ours[~ours["data"].isin(known)]))
 
 
+def stand_ins_in_words(ours: pd.DataFrame) -> str:
+    """`stand_ins` as text, a table for each data set below its name."""
+    return _by_data(stand_ins(ours))
+
+
 def _ours(rows: pd.DataFrame) -> pd.DataFrame:
     """What `means` says of our rows, in words."""
     return pd.DataFrame(
         {
-            "data": rows["data"].map(named),
-            "net": rows["net"],
-            "training": training(rows),
+            **_named_rows(rows),
             "beta": rows["beta_here"].map("{:g}".format),
-            "train": _two(rows["free_train_here"]),
-            "test": _two(rows["free_test_here"]),
-            "train SN": _two(rows["sn_train_here"]),
-            "test SN": _two(rows["sn_test_here"]),
+            **{name: _two(rows[f"{column}_here"]) for name, column in ACCURACIES.items()},
             "gain": _signed(rows["gain_here"], rows["half"]),
             "rise": _signed(rows["rise_here"]),
             "reduction": _signed(rows["reduction_here"], rows["half_reduction"]),
@@ -218,16 +238,14 @@ def _ours(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def _named_rows(rows: pd.DataFrame) -> dict[str, pd.Series]:
+    """The columns that say which row it is."""
+    return {"data": rows["data"].map(named), "net": rows["net"], "training": training(rows)}
+
+
 def named(data: str) -> str:
     """Recompressed images are never called by the name of the original ones."""
     return data.replace("cifar10_jpeg", "CIFAR-10 (JPEG)")
-
-
-def _state(both: pd.DataFrame) -> pd.Series:
-    """How much of a row is measured: its seeds, its budgets (none is one), and the one chosen."""
-    budgets = both["budgets"].fillna(0).astype(int).astype(str)
-    beta = both["beta_here"].map("{:g}".format)
-    return both["seeds"].astype(str) + " seeds, " + budgets + " budgets, chosen " + beta
 
 
 def _two(values: pd.Series) -> pd.Series:

@@ -49,5 +49,5 @@ def added_time(table: pd.DataFrame) -> pd.DataFrame:
     added = (pairs[True] / pairs[False] - 1).rename("added").reset_index()
     wide = added.pivot_table(index="seed", columns="scheme", values="added")
     wide = wide.rename(columns=str.upper)
-    wide.attrs["over"] = f"seeds, of {len(added) // max(len(wide), 1)} pairs each"
+    wide.attrs["over"] = f"seeds, {len(added) // max(len(wide), 1)} pairs"
     return wide

@@ -173,7 +173,7 @@ def by_seed(rows: pd.DataFrame, column: str) -> pd.Series:
     several = wide.loc[:, wide.notna().sum() >= LEAST_SEEDS]
     used = several.dropna() if several.shape[1] else wide
     values = used.mean(axis=1)
-    values.attrs["over"] = f"seeds, mean of {used.shape[1]} configurations"
+    values.attrs["over"] = f"seeds, {used.shape[1]} rows"
     values.attrs["whole"] = several.shape[1]
     return values
 

@@ -48,8 +48,9 @@ def overview_in_words(judged: pd.DataFrame) -> str:
 
 
 def _to_the_left(frame: pd.DataFrame) -> str:
-    """A table of texts with its headings."""
-    return "\n".join(columns.aligned([list(frame), *frame.astype(str).to_numpy().tolist()]))
+    """A table of texts with its headings; the last column is folded where a line would be long."""
+    rows = [list(frame), *frame.astype(str).to_numpy().tolist()]
+    return "\n".join(columns.aligned(rows, columns.WIDTH))
 
 
 def report(scales: tuple[str, ...] = SCALES, store: str = "recorded") -> str:
@@ -82,6 +83,8 @@ def _detail(row: dict) -> str:
 def numbers(weighed: pd.DataFrame) -> pd.DataFrame:
     """Every part that something is recorded of, in words: `paper` is the same number of its data.
 
+    `over` says over what the interval is and, where a seed's number is itself a mean, over what.
+
     Args:
         weighed: of `weigh_all`, or a part of it.
     """
@@ -100,6 +103,30 @@ def numbers(weighed: pd.DataFrame) -> pd.DataFrame:
             "over": rows["seeds"].astype(str) + " " + rows["over"],
         }
     )
+
+
+def numbers_in_words(weighed: pd.DataFrame) -> str:
+    """`numbers` as text, and below it the statistic of each claim and what is claimed of it.
+
+    Args:
+        weighed: of `weigh_all`, or a part of it.
+    """
+    told = numbers(weighed)
+    lines = [told.drop(columns=["statistic", "claimed"]).to_string(index=False)]
+    for row in told.drop_duplicates(["claim", "statistic"]).to_dict("records"):
+        text = f"{row['claim']:2}  {row['statistic']}; claimed: {row['claimed']}"
+        lines.append(columns.folded(text, " " * 4))
+    return "\n".join(lines)
+
+
+def sources_in_words(weighed: pd.DataFrame) -> str:
+    """What the numbers were computed from, as text: experiments, their runs and data.
+
+    Args:
+        weighed: of `weigh_all`.
+    """
+    told = weighed[weighed["seeds"] > 0]
+    return _to_the_left(told[["scale", "experiment", "runs", "data"]].drop_duplicates())
 
 
 def reasons_in_words(judged: pd.DataFrame) -> str:
@@ -125,7 +152,7 @@ def findings(judged: pd.DataFrame) -> str:
             if (rows["verdict"] == word).any()
         ]
         lines.append(f"{scale}: {'; '.join(told)}.")
-    return "\n".join([*lines, firm(judged)])
+    return "\n".join(columns.folded(line) for line in [*lines, firm(judged)])
 
 
 def summary(store: str = "recorded") -> str:

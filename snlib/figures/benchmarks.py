@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from snlib import tables
+from snlib.columns import folded
 from snlib.errors import require
 from snlib.figures import style
 
@@ -292,5 +293,5 @@ def provenance(table: pd.DataFrame) -> str:
         lines.append(f"{name}: {len(part)} rows")
         for column in ("date", "command", "machine", "versions"):
             for text in sorted(set(part[column])):
-                lines.append(f"    {text}")
+                lines.append(folded(f"    {text}", " " * 8))
     return "\n".join(lines)

@@ -87,12 +87,13 @@ def premise(loose: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_words(found: pd.DataFrame) -> str:
-    """The table of `sizes` as text, a column a budget."""
-    keys = ["scheme", "net", "bound"]
-    table = found.assign(text=statistics.texts(found, ".1f")).pivot(
-        index=keys, columns="beta", values="text"
-    )
-    return table.fillna("").to_string()
+    """The table of `sizes` as text: a part a network, below its name, with a column a budget."""
+    texts = found.assign(text=statistics.texts(found, ".1f"))
+    parts = []
+    for net, rows in texts.groupby("net"):
+        table = rows.pivot(index=["scheme", "bound"], columns="beta", values="text")
+        parts.append(f"{net}\n{table.fillna('').to_string()}")
+    return "\n\n".join(parts)
 
 
 def looseness(loose: pd.DataFrame) -> Figure:

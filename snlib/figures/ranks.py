@@ -86,16 +86,20 @@ def summary(measured: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_words(found: pd.DataFrame) -> str:
-    """The table of `summary` as text, halves behind their taus."""
-    shown = {
+    """The table of `summary` as text: a column a measure, halves behind their taus."""
+    taus = {
         place: [
-            statistics.with_half(*pair, ".2f").replace(" ", "")
+            statistics.with_half(*pair, ".2f")
             for pair in zip(found[place], found[f"{place} half"], strict=True)
         ]
         for place in PLACES
     }
-    table = pd.DataFrame(shown, found.index).join(found[["error", "worst", "of"]])
-    return table.to_string(float_format="{:.2f}".format)
+    errors = {name: found[name].map("{:.2f}".format) for name in ("error", "worst")}
+    table = pd.DataFrame({**taus, **errors, "of": found["of"].astype(str)}, found.index)
+    parts = {
+        scheme: rows.droplevel("scheme").T for scheme, rows in table.groupby("scheme", sort=False)
+    }
+    return pd.concat(parts, names=["scheme", ""]).rename_axis(columns=None).to_string()
 
 
 def over_budgets(measured: pd.DataFrame) -> pd.DataFrame:

@@ -84,6 +84,19 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def in_words(table: pd.DataFrame) -> str:
+    """`summary` as text, halves behind their means."""
+    found = summary(table)
+    numbers = {
+        name: [
+            statistics.with_half(*pair, ".3f")
+            for pair in zip(found[name], found[f"{name} half"], strict=True)
+        ]
+        for name in ("train", "test", "gap")
+    }
+    return found[["case", "kind", "setting"]].assign(**numbers).to_string(index=False)
+
+
 AGAINST = {
     "Miyato's norm, equal true norms": claims.matched_by_norm,
     "Miyato's norm, each validated": claims.against_reshaped,

@@ -54,7 +54,7 @@ def rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_words(table: pd.DataFrame) -> pd.DataFrame:
-    """Seconds of an epoch without SN, times what SN makes of them: "2.18 × 1.03".
+    """Seconds of an epoch without SN, times what SN makes of them: "2.18×1.03".
 
     Args:
         table: of the experiment `runtimes`.
@@ -64,7 +64,7 @@ def in_words(table: pd.DataFrame) -> pd.DataFrame:
     """
     found = rows(table)
     texts = found.assign(
-        cell=[f"{row.free:.2f} s × {row.ratio:.2f}" for row in found.itertuples()],
+        cell=[f"{row.free:.2f}×{row.ratio:.2f}" for row in found.itertuples()],
         line=_lines(found),
         scheme=[
             style.SCHEMES[row.scheme] + (", linf" if math.isinf(row.norm) else "")

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
+from snlib.columns import folded
 from snlib.figures import style
 from snlib.figures.benchmarks import of
 
@@ -69,7 +70,7 @@ def summary(table: pd.DataFrame) -> str:
     """The three tables as text."""
     about = simulated(table)
     runs, share, price = (about.attrs[name] for name in ("runs", "share", "price"))
-    title = (
+    title = folded(
         f"{runs:.0f} runs of scale paper, simulated: {share:.0f} at once on a GPU, which costs "
         f"{price:g} an hour in whatever money (rates and price assumed)"
     )

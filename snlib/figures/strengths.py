@@ -19,7 +19,14 @@ STRENGTHS = {
 }
 """Attacks from none to the strongest: label, colour, marker."""
 
-SHORT = {"pgm15_predicted": "paper", "pgm15_true": "true", "pgm15_log_odds": "log-odds"}
+SHORT = {
+    "one_step": "step",
+    "pgm15_predicted": "paper",
+    "pgm15_true": "true",
+    "pgm15_log_odds": "log-odds",
+    "restarts": "starts",
+    "targeted": "others",
+}
 """Names of attacks for the heads of printed tables."""
 
 CHECKED = (
