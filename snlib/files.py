@@ -32,18 +32,29 @@ def written_atomically(path: Path) -> Iterator[Path]:
     with told_when_full(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        os.close(handle)
         temporary = Path(name)
         try:
-            yield temporary
-            with open(temporary, "rb+") as stream:
-                os.fsync(stream.fileno())
-            os.chmod(temporary, 0o644)
+            with _held(handle):
+                yield temporary
+                with open(temporary, "rb+") as stream:
+                    os.fsync(stream.fileno())
+                os.chmod(temporary, 0o644)
             os.replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
+
+
+@contextlib.contextmanager
+def _held(handle: int) -> Iterator[None]:
+    """A file is locked while it is filled, so that nobody sweeps it away; then it is closed."""
+    with os.fdopen(handle, "rb"):
+        with contextlib.suppress(ImportError, OSError):  # Windows, or a disk that knows no locks
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
 
 
 @contextlib.contextmanager
@@ -61,9 +72,13 @@ def told_when_full(path: Path) -> Iterator[None]:
 
 
 def sweep(path: Path) -> None:
-    """Remove what processes killed while writing `path` left beside it; call under its lock."""
+    """Remove what processes killed while writing `path` left beside it; call under its lock.
+
+    Where there is none, as for a bundle, what another process is filling right now stays.
+    """
     for left in path.parent.glob(f".{path.name}.*.tmp"):
-        left.unlink(missing_ok=True)
+        if not locked(left):
+            left.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

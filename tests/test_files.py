@@ -105,6 +105,46 @@ def test_sweep_takes_leftovers_of_one_file_alone(tmp_path):
     assert sorted(os.listdir(tmp_path)) == [".b.json.x2.tmp", "a.json"]
 
 
+FILLING = """
+import sys, time
+from pathlib import Path
+from snlib.files import written_atomically
+with written_atomically(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    print("ready", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_what_another_process_fills_is_not_swept_away_until_it_is_killed(tmp_path):
+    path = tmp_path / "a.zip"
+    process = lightly(FILLING, path)
+    try:
+        assert process.stdout.readline() == b"ready\n"
+        files.sweep(path)
+        (left,) = os.listdir(tmp_path)
+        assert left.startswith(".a.zip.")
+        with files.written_atomically(path) as mine:  # nor what this one fills
+            mine.write_text("whole")
+            files.sweep(path)
+        assert path.read_text() == "whole" and len(os.listdir(tmp_path)) == 2
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    files.sweep(path)
+    assert os.listdir(tmp_path) == ["a.zip"]
+
+
+def test_a_disk_without_locks_is_written_all_the_same(tmp_path, monkeypatch):
+    def unknown(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", unknown)
+    write_atomically(tmp_path / "a.json", b"new")
+    assert os.listdir(tmp_path) == ["a.json"] and (tmp_path / "a.json").read_bytes() == b"new"
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A disk of 64 KiB."""
