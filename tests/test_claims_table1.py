@@ -298,3 +298,8 @@ def test_where_no_row_is_measured_nothing_is_said_of_ours() -> None:
         *("beta", "train", "test", "train SN", "test SN", "gain")
     ]
     assert beside.printed_in_words(both).endswith(f"\n\n0 of {len(both)} rows are measured.")
+
+
+def test_rows_are_counted_by_the_sign_of_their_gain() -> None:
+    shown = pd.DataFrame({"gain": [0.1, 0.2, -0.06, 0.0], "reduction": [0.1, -0.1, 0.0, 0.2]})
+    assert beside.counted(shown) == "  4 rows, gain +0.060, +2 -1 =1, gap shrinks 2"

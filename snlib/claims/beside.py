@@ -183,6 +183,13 @@ def printed_in_words(both: pd.DataFrame) -> str:
     return f"{_by_data(printed(both))}\n\n{measured}"
 
 
+def counted(rows: pd.DataFrame) -> str:
+    """The mean gain of rows, how many gain, lose and tie, and in how many the gap shrinks."""
+    gain, shrinks = rows["gain"], (rows["reduction"] > 0).sum()
+    signs = f"+{(gain > 0).sum()} -{(gain < 0).sum()} ={(gain == 0).sum()}"
+    return f"{len(rows):3} rows, gain {gain.mean():+.3f}, {signs}, gap shrinks {shrinks}"
+
+
 def printed_analogues(found: pd.DataFrame) -> pd.DataFrame:
     """`analogues` in words: ours, `|`, the paper's; `rise` is that of training accuracy."""
     return (
