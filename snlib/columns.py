@@ -17,19 +17,17 @@ def aligned(rows: Sequence[Sequence[str]], width: int | None = None) -> list[str
         width: where the last column is to be folded, onto lines below the first; None: nowhere.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    if width is None:
-        return [_line(row, widths) for row in rows]
-    last = width - sum(2 + one for one in widths[:-1])
-    found = []
-    for *first, text in rows:
-        for part in textwrap.wrap(text, last, break_on_hyphens=False) or [""]:
-            found.append(_line([*first, part], widths))
-            first = [""] * len(first)
-    return found
+    if width is not None:
+        room = width - sum(2 + one for one in widths[:-1])
+        rows = [line for row in rows for line in _below(row, room)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(map(str.ljust, row, widths)).rstrip()
+def _below(row: Sequence[str], room: int) -> list[list[str]]:
+    """A row whose last text is folded, as a row for each line of it."""
+    *first, text = row
+    lines = textwrap.wrap(text, room, break_on_hyphens=False) or [""]
+    return [[*(first if line == 0 else [""] * len(first)), part] for line, part in enumerate(lines)]
 
 
 def folded(text: str, indent: str = "  ") -> str:

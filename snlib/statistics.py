@@ -100,6 +100,18 @@ def with_half(mean: float, half: float, form: str) -> str:
     return text if math.isnan(half) else f"{text} ± {format(half, form.lstrip('+'))}"
 
 
+def with_halves(table: pd.DataFrame, form: str) -> pd.DataFrame:
+    """`with_half` of each column x that has a column "x half" beside it; no other column."""
+    named = [name for name in table if f"{name} half" in table]
+    texts = {
+        name: [
+            with_half(*pair, form) for pair in zip(table[name], table[f"{name} half"], strict=True)
+        ]
+        for name in named
+    }
+    return pd.DataFrame(texts, table.index)
+
+
 def overhead(table: pd.DataFrame) -> pd.DataFrame:
     """How much longer an epoch takes under a budget: one row a pair of runs.
 

@@ -214,7 +214,7 @@ def setting(table: pd.DataFrame) -> str:
     """
     about = table.attrs["provenance"]
     common = about["settings"]
-    parts = [_images(about["data"])]
+    parts = [images(about["data"])]
     if "net" in common:
         width = common.get("width", 1)
         parts.append(common["net"] + ("" if width == 1 else f" at {width:g} of its width"))
@@ -224,11 +224,10 @@ def setting(table: pd.DataFrame) -> str:
     if len(steps):
         parts.append(f"attacks of {', '.join(map(str, sorted(steps.astype(int).unique())))} steps")
     parts.append(f"{about['done']} of {about['runs']} runs")
-    told = f"Scale {about['scale']}: {'; '.join(parts)}"
-    return folded(told)
+    return folded(f"Scale {about['scale']}: {'; '.join(parts)}")
 
 
-def _images(names: Sequence[str]) -> str:
+def images(names: Sequence[str]) -> str:
     """Data sets in words; parts of one data set, with true or random labels, are told together."""
     found = [
         re.fullmatch(r"(.+), ([\d,]+) training images(, random labels)?", one) for one in names

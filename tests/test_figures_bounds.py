@@ -220,12 +220,12 @@ def test_sizes_are_means_and_explicit_ones_stand_beside(loose) -> None:
     assert found.loc[("erm", "alexnet", "erm", INF), "mean"] == 6.0
     assert found.loc[("erm", "alexnet", "erm, explicit", INF), "mean"] == 8.5
     assert ("wrm", "alexnet") not in found.index.droplevel(["bound", "beta"])  # it has no bound
-    words = bounds.in_words(bounds.sizes(loose))
+    sizes = bounds.sizes(loose)
+    words = bounds.in_words(sizes)
     assert "6.0 ± 2.5" in words and "8.5 ± 2.5" in words and "nan" not in words
     parts = [part.splitlines() for part in words.split("\n\n")]
-    assert [part[0] for part in parts] == sorted(set(bounds.sizes(loose)["net"]))
+    assert [part[0] for part in parts] == sorted(set(sizes["net"]))
     for net, head, *_ in parts:  # no budget that the network has not
-        sizes = bounds.sizes(loose)
         betas = sizes[sizes["net"] == net]["beta"].unique()
         assert [float(one) for one in head.split()[1:]] == sorted(betas)
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from snlib import tables
+from snlib import statistics, tables
 from snlib.figures import curves, gap, kappa, margins, norm_gain
 
 INF = math.inf
@@ -161,3 +161,14 @@ def test_a_setting_is_told() -> None:
     about["settings"] = {"net": "mlp1", "width": 1, "steps": None}
     del table["steps"]
     assert tables.setting(table).endswith("images; mlp1; 3 of 9 runs")
+
+
+def test_halves_stand_behind_their_means() -> None:
+    table = pd.DataFrame(
+        {"kind": ["a", "b"], "test": [0.5, math.nan], "test half": [0.25, math.nan], "of": [3, 1],
+         "gap": [-0.125, 1.0], "gap half": [math.nan, 0.0]},
+        index=[4, 7],
+    )  # fmt: skip
+    shown = statistics.with_halves(table, "+.2f")
+    assert list(shown) == ["test", "gap"] and list(shown.index) == [4, 7]
+    assert shown.values.tolist() == [["+0.50 ± 0.25", "-0.12"], ["", "+1.00 ± 0.00"]]

@@ -27,7 +27,7 @@ HEADINGS = (
 )
 DOUBLE = re.compile(r"(\bdata|datasets\.load\([^()]*\))\.double\(\)")
 MAX_CODE_CELLS, MAX_CODE_LINES, MAX_BYTES = 12, 120, 300_000
-MAX_IMPORTS, MAX_FUNCTION_LINES = 8, 10
+MAX_IMPORTS, MAX_FUNCTION_LINES, MAX_CELL_LINES = 8, 10, 25
 MAX_WORDS = 130
 """Of a paragraph, or of an item of a list: beyond, nobody reads on."""
 ABSOLUTE = re.compile(r"(?<![\w.:/])(/(home|root|Users|tmp|work|mnt|usr|opt|var)/|[A-Z]:\\\\)")
@@ -45,7 +45,7 @@ def faults(notebook: nbformat.NotebookNode) -> list[str]:
 
 def form(notebook: nbformat.NotebookNode, code: list) -> list[str]:
     """Faults of size, template and metadata."""
-    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    prose = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     lines = sum(len(cell.source.splitlines()) for cell in code)
     size = len(nbformat.writes(notebook).encode())
     first = notebook.cells[0] if notebook.cells else None
@@ -64,8 +64,7 @@ def form(notebook: nbformat.NotebookNode, code: list) -> list[str]:
     if len(tagged) == 1:
         names = set(re.findall(r"^(\w+) = ", tagged[0].source, re.M))
         checks["parameters are scale and store"] = names != {"scale", "store"}
-    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
-    for paragraph in re.split(r"\n\s*\n|\n(?=\s*(?:\d+\.|\*) )", "\n\n".join(texts)):
+    for paragraph in re.split(r"\n\s*\n|\n(?=\s*(?:\d+\.|\*) )", prose):
         words = len(paragraph.split())
         told = f"a paragraph of {words} words, at most {MAX_WORDS}: {paragraph[:40]}"
         checks[told] = words > MAX_WORDS
@@ -104,6 +103,9 @@ def style(code: list) -> list[str]:
         except SyntaxError:
             found.append(f"not plain Python (a magic?): {cell.source.splitlines()[0]}")
             continue
+        length = len(cell.source.splitlines())
+        if length > MAX_CELL_LINES:
+            found.append(f"a cell of {length} lines, at most {MAX_CELL_LINES}: no screen holds it")
         if cell.source.rstrip().endswith(";"):
             found.append(f"ends in ';': {cell.source.splitlines()[-1]}")
         if ABSOLUTE.search(cell.source) or "../" in cell.source:
@@ -259,6 +261,7 @@ FAULTS = {
     "ends in ';'": source("print(1);"),
     "names a path": source('open("../data.csv")'),
     "names a path: ": source('open("/tmp/data.csv")'),
+    "a cell of 26 lines": source("1\n" * 26),
     "belongs in snlib": source("def long():\n" + "    pass\n" * 10),
     "uses sys.path": source("import sys\nsys.path.append('x')"),
     "uses torch.manual_seed(0)": source("torch.manual_seed(0)"),

@@ -172,7 +172,7 @@ def _parts(claim: Claim, evidence: Evidence, table: pd.DataFrame | str) -> list[
             "verdict": word,
             "strict": strict,
             "runs": f"{about['done']} of {about['runs']}" if about else "",
-            "data": ", ".join(about.get("data", ())),
+            "data": tables.images(about.get("data", ())),
             "why": _why(word, len(numbers)),
         }
         rows.append(row)

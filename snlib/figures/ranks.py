@@ -87,15 +87,8 @@ def summary(measured: pd.DataFrame) -> pd.DataFrame:
 
 def in_words(found: pd.DataFrame) -> str:
     """The table of `summary` as text: a column a measure, halves behind their taus."""
-    taus = {
-        place: [
-            statistics.with_half(*pair, ".2f")
-            for pair in zip(found[place], found[f"{place} half"], strict=True)
-        ]
-        for place in PLACES
-    }
-    errors = {name: found[name].map("{:.2f}".format) for name in ("error", "worst")}
-    table = pd.DataFrame({**taus, **errors, "of": found["of"].astype(str)}, found.index)
+    errors = found[["error", "worst"]].map("{:.2f}".format).assign(of=found["of"].astype(str))
+    table = statistics.with_halves(found, ".2f").join(errors)
     parts = {
         scheme: rows.droplevel("scheme").T for scheme, rows in table.groupby("scheme", sort=False)
     }

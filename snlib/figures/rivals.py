@@ -87,14 +87,8 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 def in_words(table: pd.DataFrame) -> str:
     """`summary` as text, halves behind their means."""
     found = summary(table)
-    numbers = {
-        name: [
-            statistics.with_half(*pair, ".3f")
-            for pair in zip(found[name], found[f"{name} half"], strict=True)
-        ]
-        for name in ("train", "test", "gap")
-    }
-    return found[["case", "kind", "setting"]].assign(**numbers).to_string(index=False)
+    numbers = statistics.with_halves(found, ".3f")
+    return found[["case", "kind", "setting"]].join(numbers).to_string(index=False)
 
 
 AGAINST = {

@@ -168,9 +168,4 @@ def summary(cells: pd.DataFrame) -> pd.DataFrame:
 
 def printed(table: pd.DataFrame) -> pd.DataFrame:
     """Shares as points to print: each column x that has a column "x half" becomes "x ± half"."""
-    shown = pd.DataFrame(index=table.index)
-    for name in table:
-        if f"{name} half" in table:
-            pairs = zip(100 * table[name], 100 * table[f"{name} half"], strict=True)
-            shown[name] = [f"{mean:+.1f} ± {half:.1f}" for mean, half in pairs]
-    return shown
+    return statistics.with_halves(100 * table, "+.1f")
